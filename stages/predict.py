@@ -1,0 +1,155 @@
+"""Predictor as stages: ``Prepare`` and ``Predict`` for machines whose CPUs and GPUs scale apart, ``PrepareAndPredict``
+for the others, in one operator. A row that fails keeps its place with its ``failure``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import pyarrow as pa
+
+from stages.base import Row, Stage, Worker, failures_column, set_column
+from stages.columns import COLUMNS
+from stages.errors import Failure
+from stages.examples import ENCODED, pack, unpack
+from stages.predictor import KEY, Predictor, Record, Task
+from stages.settings import Predict as PredictSettings
+
+__all__ = ["Predict", "Predictor", "Prepare", "PrepareAndPredict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare(Stage):
+    """The processor's half: a row to its records, each with its examples in ``encoded``."""
+
+    name: ClassVar[str] = "prepare"
+    task: Task
+    settings: PredictSettings = field(default_factory=PredictSettings)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What the task reads."""
+        return self.task.reads
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The examples; optional columns of the task that are not there are null from here on."""
+        return ("record", *self.task.optional, "encoded", "failure")
+
+    def open(self) -> Worker:
+        """Loads the processor."""
+        return _Prepare(self.task, Predictor(self.task, self.settings).open(model=False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Stage):
+    """The model's half: ``encoded`` to the task's answers."""
+
+    name: ClassVar[str] = "predict"
+    task: Task
+    settings: PredictSettings
+    threads: int = 0
+    """CPU threads of the model; 0 leaves torch's own choice."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The examples, and what the answers are told from."""
+        return ("encoded", *self.task.reads, *self.task.optional)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The task's answers."""
+        return (*self.task.writes, "failure")
+
+    @property
+    def drops(self) -> tuple[str, ...]:
+        """The examples."""
+        return ("encoded",)
+
+    def open(self) -> Worker:
+        """Loads processor and model."""
+        return _Predict(self.task, Predictor(self.task, self.settings, threads=self.threads).open())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareAndPredict(Stage):
+    """Both halves in one operator, for machines without a GPU: rows to answers."""
+
+    name: ClassVar[str] = "predict"
+    task: Task
+    settings: PredictSettings
+    threads: int = 0
+    """CPU threads of the model; 0 leaves torch's own choice."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What the task reads."""
+        return self.task.reads
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The task's answers."""
+        return ("record", *self.task.optional, *self.task.writes, "failure")
+
+    def open(self) -> Worker:
+        """Loads processor and model."""
+        return _PrepareAndPredict(self.task, Predictor(self.task, self.settings, threads=self.threads).open())
+
+
+class _Worker:
+    def __init__(self, task: Task, predictor: Predictor) -> None:
+        self._task, self._predictor = task, predictor
+
+    def close(self) -> None:
+        """Nothing outlives the process."""
+
+    def _expand(self, table: pa.Table) -> tuple[pa.Table, list[Record]]:
+        """The table with one row a record, and the records with their examples."""
+        rows = _rows(table, self._task)
+        records = self._predictor.encode_rows(rows)
+        out = table.take(pa.array([record.origin for record in records], pa.int64()))
+        for name in ("record", *self._task.reads, *self._task.optional):
+            values = [record.row.get(name) for record in records]
+            if name == "record":
+                values = [0 if value is None else value for value in values]
+            told = any(value is not rows[one.origin].get(name) for one, value in zip(records, values, strict=True))
+            if told or name not in table.column_names:
+                out = set_column(out, name, pa.array(values, COLUMNS[name].type))
+        return set_column(out, "failure", failures_column([record.failure for record in records])), records
+
+    def _answer(self, table: pa.Table, records: Sequence[Record]) -> pa.Table:
+        """The table with the task's answers, or the failure of each row that has none."""
+        answers = self._predictor.run_encoded(records)
+        for name in self._task.writes:
+            values = [None if isinstance(one, Failure) else one.get(name) for one in answers]
+            table = set_column(table, name, pa.array(values, COLUMNS[name].type))
+        return set_column(table, "failure", failures_column([a if isinstance(a, Failure) else None for a in answers]))
+
+
+class _Prepare(_Worker):
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        table, records = self._expand(rows)
+        encoded = [None if one.failure else pack(one.examples) for one in records]
+        yield set_column(table, "encoded", pa.array(encoded, ENCODED))
+
+
+class _Predict(_Worker):
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        encoded = rows["encoded"].to_pylist()
+        known = _rows(rows, self._task)
+        records = [Record(row=row, examples=unpack(one)) for row, one in zip(known, encoded, strict=True)]
+        yield self._answer(rows.drop_columns(["encoded"]), records)
+
+
+class _PrepareAndPredict(_Worker):
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        yield self._answer(*self._expand(rows))
+
+
+def _rows(table: pa.Table, task: Task) -> list[Row]:
+    """The rows as Python values, with the columns that a task may look at and no others."""
+    wanted = dict.fromkeys((*KEY, *task.reads, *task.optional))
+    rows: list[Row] = table.select([name for name in wanted if name in table.column_names]).to_pylist()
+    return rows

@@ -1,0 +1,291 @@
+"""Tables as a way in: the rows of ``.parquet`` and ``.jsonl`` files whose columns a task reads directly.
+
+The driver cuts a table into slices of rows (``slices``); ``ReadTable`` reads one slice on a worker. A value of another
+type than its column fails its row alone, not the slice. A dotted path takes a column from inside a nested one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.base import Stage, Worker, failures_column
+from stages.columns import COLUMNS
+from stages.errors import Code, Failure, RowError, UsageError
+from stages.fetch import fetched
+from stages.keys import row_source
+from stages.settings import Limits
+
+SLICE = pa.schema(
+    [
+        *(COLUMNS[name].field for name in ("uri", "source", "size", "doc_id", "pages")),
+        ("first", pa.int64()),
+        ("count", pa.int64()),
+        ("offset", pa.int64()),
+        ("named", pa.bool_()),
+    ],
+)
+"""One slice: ``count`` rows from ordinal ``first``; ``offset`` is the byte where a JSONL slice begins; ``named`` tells
+that rows carry a ``uri`` of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns a task takes from a table, and from where."""
+
+    needs: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """``--map column=path``; a column without one is looked for under its own name."""
+
+    def path(self, name: str) -> list[str]:
+        """Where the column ``name`` lies in the table, outermost first."""
+        return self.paths.get(name, name).split(".")
+
+    def wanted(self, there: Sequence[str], uri: str) -> tuple[str, ...]:
+        """The columns to read from a table with the top columns ``there``. Raises UsageError for a needed one."""
+        for name in self.needs:
+            if self.path(name)[0] not in there:
+                raise UsageError(
+                    f"{uri} has no column {'.'.join(self.path(name))!r}, which the task needs as {name!r}; "
+                    f"it has: {', '.join(there) or 'none'}. Name the right one with --map {name}=COLUMN",
+                )
+        return (*self.needs, *(name for name in ("uri", *self.optional) if self.path(name)[0] in there))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFile:
+    """A table as the driver sees it before any row is read."""
+
+    uri: str
+    source: str
+    size: int
+    doc_id: str
+    rows: int
+    columns: tuple[str, ...]
+    """The task's columns that it has."""
+    named: bool
+    """Whether the rows carry a uri of their own."""
+    offsets: tuple[int, ...]
+    """Byte offset of every ``STRIDE``-th line of a JSONL file; empty for Parquet."""
+
+    def slices(self, runs: Sequence[tuple[int, int]], most: int) -> pa.Table:
+        """The row ranges ``runs`` (first, count) cut to slices of at most ``most`` rows, as a SLICE table."""
+        cut = [
+            (at, min(most, first + count - at, STRIDE - at % STRIDE if self.offsets else count))
+            for first, count in runs
+            for at in _starts(first, count, most, STRIDE if self.offsets else 0)
+        ]
+        rows = [
+            {
+                **{name: getattr(self, name) for name in ("uri", "source", "size", "doc_id", "named")},
+                "pages": self.rows,
+                "first": first,
+                "count": count,
+                "offset": self.offsets[first // STRIDE] if self.offsets else 0,
+            }
+            for first, count in cut
+        ]
+        return pa.Table.from_pylist(rows, schema=SLICE)
+
+
+STRIDE = 4096
+"""Lines between two remembered offsets of a JSONL file."""
+
+
+def _starts(first: int, count: int, most: int, stride: int) -> Iterator[int]:
+    at = first
+    while at < first + count:
+        yield at
+        at += min(most, stride - at % stride if stride else most)
+
+
+def inspect(uri: str, source: str, size: int, columns: Columns, limits: Limits) -> TableFile:
+    """Counts the rows of a table and checks its columns. Raises UsageError for a missing column, RowError for a file
+    that cannot be read."""
+    with fetched(uri, size, limits) as path:
+        digest = _sha256(path)
+        if uri.endswith(".parquet"):
+            try:
+                with pq.ParquetFile(path) as parquet:
+                    rows, names = parquet.metadata.num_rows, list(parquet.schema_arrow.names)
+                offsets: tuple[int, ...] = ()
+            except pa.ArrowInvalid as error:
+                raise RowError(Code.CORRUPT, f"not a Parquet file: {uri}", detail=str(error)) from error
+        else:
+            rows, names, offsets = _scan_jsonl(path)
+    if not rows:
+        raise RowError(Code.EMPTY, f"the table has no rows: {uri}")
+    wanted = columns.wanted(names, uri)
+    return TableFile(
+        uri=uri,
+        source=source,
+        size=size,
+        doc_id=digest,
+        rows=rows,
+        columns=wanted,
+        named="uri" in wanted,
+        offsets=offsets,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _scan_jsonl(path: Path) -> tuple[int, list[str], tuple[int, ...]]:
+    """Rows, top-level names of the first 100 lines that parse, and the offset of every STRIDE-th line."""
+    names: dict[str, None] = {}
+    offsets, at, rows = [], 0, 0
+    with path.open("rb") as file:
+        for line in file:
+            if rows % STRIDE == 0:
+                offsets.append(at)
+            if rows < 100:
+                names |= dict.fromkeys(_keys(line))
+            at += len(line)
+            rows += 1
+    return rows, list(names), tuple(offsets)
+
+
+def _keys(line: bytes) -> list[str]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return []
+    return list(value) if isinstance(value, dict) else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadTable(Stage):
+    """Reads slices of tables to rows with the task's columns."""
+
+    columns: Columns
+    limits: Limits
+
+    name = "table"
+    reads = ("uri", "source", "doc_id", "pages")
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The task's columns and the row's ordinal."""
+        return ("page", "record", "failure", *self.columns.needs, *self.columns.optional)
+
+    def open(self) -> Worker:
+        """Nothing heavy: files are opened a slice at a time."""
+        return _TableReader(self)
+
+
+class _TableReader:
+    def __init__(self, stage: ReadTable) -> None:
+        self._columns, self._limits = stage.columns, stage.limits
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        for one in rows.to_pylist():
+            with fetched(one["uri"], one["size"], self._limits) as path:
+                read = _read_parquet if one["uri"].endswith(".parquet") else _read_jsonl
+                values = read(path, one["first"], one["count"], one["offset"], self._columns)
+            yield self._typed(one, values)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _typed(self, one: Mapping[str, object], rows: Sequence[Mapping[str, object] | RowError]) -> pa.Table:
+        """The slice's rows as a table with the declared types; rows that do not fit carry their failure."""
+        names = (*self.columns_all, "uri") if one["named"] else self.columns_all
+        failures: list[Failure | None] = [row.failure("table") if isinstance(row, RowError) else None for row in rows]
+        arrays: dict[str, pa.Array] = {}
+        for name in names:
+            values = [None if isinstance(row, RowError) else row.get(name) for row in rows]
+            arrays[name] = _array(name, values, failures, needed=name in self._columns.needs)
+        count, first = len(rows), one["first"]
+        assert isinstance(first, int)
+        uri, source = str(one["uri"]), str(one["source"])
+        uris = arrays.pop("uri").fill_null(uri) if one["named"] else pa.array([uri] * count, pa.string())
+        table = {
+            "uri": uris,
+            "source": pa.array([row_source(source, uri) if one["named"] else source] * count, pa.string()),
+            **{name: pa.array([one[name]] * count, COLUMNS[name].type) for name in ("doc_id", "pages")},
+            "page": pa.array([1] * count, pa.int32()),
+            "record": pa.array(range(first, first + count), pa.int64()),
+            **arrays,
+            "failure": failures_column(failures),
+        }
+        return pa.table(table)
+
+    @property
+    def columns_all(self) -> tuple[str, ...]:
+        return (*self._columns.needs, *self._columns.optional)
+
+
+def _array(name: str, values: list[object], failures: list[Failure | None], *, needed: bool) -> pa.Array:
+    """The column with its declared type; values that do not fit set their row's failure and become null."""
+    kind = COLUMNS[name].type
+    if needed:
+        for i, value in enumerate(values):
+            if value is None and failures[i] is None:
+                failures[i] = RowError(Code.ENCODE_FAILED, f"the column {name!r} is null").failure("table")
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        pass  # one value at a time, to name the rows that do not fit
+    for i, value in enumerate(values):
+        try:
+            pa.array([value], kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            message = f"the column {name!r} is not {kind}"
+            failures[i] = failures[i] or RowError(Code.ENCODE_FAILED, message, detail=str(error)).failure("table")
+            values[i] = None
+    return pa.array(values, kind)
+
+
+def _read_jsonl(
+    path: Path, first: int, count: int, offset: int, columns: Columns
+) -> list[dict[str, object] | RowError]:
+    with path.open("rb") as file:
+        file.seek(offset)
+        for _ in range(first % STRIDE):
+            file.readline()
+        return [_parse(file.readline(), ordinal, columns) for ordinal in range(first, first + count)]
+
+
+def _parse(line: bytes, ordinal: int, columns: Columns) -> dict[str, object] | RowError:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not JSON", detail=str(error))
+    if not isinstance(value, dict):
+        return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not a JSON object")
+    names = ("uri", *columns.needs, *columns.optional)
+    return {name: found for name in names if (found := _dig(value, columns.path(name))) is not None}
+
+
+def _dig(value: object, path: Sequence[str]) -> object:
+    for step in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(step)
+    return value
+
+
+def _read_parquet(path: Path, first: int, count: int, _: int, columns: Columns) -> list[dict[str, object] | RowError]:
+    with pq.ParquetFile(path) as file:
+        names = columns.wanted(file.schema_arrow.names, str(path))
+        tops = sorted({columns.path(name)[0] for name in names})
+        groups, start, skipped = [], 0, 0
+        for group in range(file.metadata.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if start < first + count and start + rows > first:
+                groups.append(group)
+            elif start + rows <= first:
+                skipped += rows
+            start += rows
+        table = file.read_row_groups(groups, columns=tops).slice(first - skipped, count)
+    return [{name: _dig(row, columns.path(name)) for name in names} for row in table.to_pylist()]
