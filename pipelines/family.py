@@ -1,0 +1,190 @@
+"""What a model family is: ``Family``, ``Task`` and ``Checkpoint``. Imports neither ray nor torch.
+
+A family describes its model once; batch (Ray Data), training (Ray Train) and serving (Ray Serve) run that description.
+A family's file in this folder registers it: it defines ``FAMILY``. See CONTRIBUTING.md for a walk through one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from stages.base import Row
+from stages.examples import Example, Output
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Batch = Mapping[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint as it was named and as it was found; resolved once, on the driver (pipelines/checkpoint.py)."""
+
+    ref: str
+    """As given: a Hub id (``org/name@revision``), a folder, an ``s3://`` folder or ``models:/name@alias``."""
+    path: str
+    """Local folder that holds config.json, the weights and the tokenizer."""
+    content: str
+    """sha256 over the names and contents of its files, hexadecimal."""
+
+    @property
+    def folder(self) -> Path:
+        """``path`` as a Path."""
+        return Path(self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A task's own options (``--set task.NAME=value``). Subclass with a docstring a field; check bounds in
+    ``__post_init__`` and raise UsageError."""
+
+    allow_random_head: bool = False
+    """run although the checkpoint lacks weights of the task's head; its answers are then random"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How a trainable task is judged on its evaluation rows."""
+
+    name: str
+    """The metric that chooses the best checkpoint, such as ``entity_f1``; a key of what ``Task.metrics`` returns."""
+    greater_is_better: bool = True
+
+
+class Task(ABC):
+    """One task of one family: what differs from family to family. ``stages.predict.Predictor`` is what does not.
+
+    An instance is a small picklable description until ``load_processor`` and ``load_model`` are called on a worker.
+    The encoding half (``encode``, ``decode``) needs the processor only, the model half (``collate``, ``forward``)
+    the model only, so that they can run in operators of their own on machines with a GPU.
+    """
+
+    name: ClassVar[str]
+    """As in ``transformers.pipeline`` where one exists."""
+    summary: ClassVar[str]
+    """One line for ``manta families`` and the README."""
+    reads: ClassVar[tuple[str, ...]]
+    """Columns that a row must have; those of ``stages.columns``."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Columns that are used where a table has them."""
+    gold: ClassVar[tuple[str, ...]] = ()
+    """Columns that hold the right answers, for training and scoring."""
+    writes: ClassVar[tuple[str, ...]]
+    """Columns that it answers with."""
+    combines: ClassVar[tuple[str, ...]] = ()
+    """Columns of ``documents/`` that ``combine`` folds; empty where pages have no common answer."""
+    options_type: ClassVar[type[Options]] = Options
+    metric: ClassVar[Metric | None] = None
+    """None where the task cannot be trained."""
+    equal_lengths: ClassVar[bool] = False
+    """True where numbers depend on padding (group norm over time): only equal lengths share a batch."""
+
+    def __init__(self, checkpoint: Checkpoint, options: Options | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.options = options if options is not None else self.options_type()
+
+    def check(self, columns: Collection[str]) -> None:  # noqa: B027 - most tasks have nothing to add to ``reads``
+        """Raises UsageError where rows with these columns cannot be answered though they have all of ``reads``: a
+        question is neither in the table nor in the options, or of two columns of which one is needed there is none.
+        """
+
+    # ---- on the worker, once
+
+    @abstractmethod
+    def load_processor(self) -> None:
+        """Loads tokenizer, label names: what ``encode`` and ``decode`` need. No weights."""
+
+    @abstractmethod
+    def load_model(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Loads the weights into ``self.model``, in evaluation mode, with SDPA where the model has it."""
+
+    model: PreTrainedModel
+
+    # ---- the encoding half
+
+    def records(self, row: Row) -> list[Row]:
+        """One row a result record; a page asked n questions gives n. Sets ``record`` where it gives several."""
+        return [row]
+
+    def records_per_row(self) -> int:
+        """How many records each row gives (known from the options), so that what is missing can be told."""
+        return 1
+
+    @abstractmethod
+    def encode(self, row: Row) -> list[Example]:
+        """One row to 1..n examples of variable length. Raises RowError(ENCODE_FAILED) for a row it cannot take."""
+
+    @abstractmethod
+    def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Output]) -> Row:
+        """The columns ``writes`` for one row; windows merged."""
+
+    def combine(self, left: Row, right: Row) -> Row:
+        """Two answers of one document to one: associative, higher score first, then lower page."""
+        return left if _best_first(left) <= _best_first(right) else right
+
+    # ---- the model half
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Pads examples of like length to tensors, masks included."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
+        """Runs the model on a batch that is on its device; one output an example, unpadded, on the CPU."""
+
+    # ---- training (metric is not None)
+
+    def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
+        """The examples with a ``labels`` array (or several) added, from the row's gold columns.
+
+        Raises RowError(ENCODE_FAILED) where the labels do not fit (another length than the words, an unknown one).
+        """
+        raise NotImplementedError(f"{self.name} cannot be trained")
+
+    def loss(self, outputs: Any, labels: Any, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
+        """The loss as a sum over the batch divided by ``num_items``, the global count of labelled items."""
+        raise NotImplementedError(f"{self.name} cannot be trained")
+
+    def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
+        """The task's metrics over evaluation rows and what it answered for them."""
+        raise NotImplementedError(f"{self.name} cannot be trained")
+
+    def loss_metrics(self, loss: float) -> dict[str, float]:  # noqa: ARG002
+        """Metrics that follow from the mean evaluation loss (perplexity); all others come from ``metrics``."""
+        return {}
+
+
+def _best_first(row: Row) -> tuple[float, int]:
+    score, page = row["score"], row["page"]
+    assert isinstance(score, float)
+    assert isinstance(page, int)
+    return -score, page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One model family: a file in this folder defines one as ``FAMILY``."""
+
+    summary: str
+    """One line for ``manta families`` and the README."""
+    tasks: tuple[type[Task], ...]
+    checkpoints: Mapping[str, str]
+    """Default checkpoint a task name, ``""`` for all others; Hub ids with a pinned revision."""
+    licence: str
+    """Licence of the default checkpoints' weights, as their cards state it."""
+    tiny: Callable[[Path, str], None]
+    """Writes a small random checkpoint for the named task into a folder: config, weights and tokenizer."""
+    notice: str = ""
+    """Said when the family is chosen: a licence that forbids commercial use, for instance."""
+    model_types: tuple[str, ...] = field(default=())
+    """``model_type`` values of config.json that this family can load; empty admits all that the Auto classes know."""
+
+    def task(self, name: str) -> type[Task]:
+        """The task class of that name. Raises KeyError where the family has none."""
+        return {task.name: task for task in self.tasks}[name]

@@ -1,0 +1,66 @@
+"""Word labels to entities: prefixes of IOB, IOBES and BILOU read as ``transformers`` reads IOB.
+
+An entity begins at a B, S or U label, at a label of another kind than the word's before, and after an E, S, L or U;
+O is no entity. Labels without a prefix group equal neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+OUTSIDE = "O"
+_OPENS = frozenset("BSU")
+_CLOSES = frozenset("ESLU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entity:
+    """Neighbouring words of one kind."""
+
+    label: str
+    """The kind, without prefix."""
+    score: float
+    """Mean of its words' scores."""
+    start: int
+    """First word."""
+    end: int
+    """The word after its last."""
+
+
+class Scheme:
+    """How a checkpoint's labels mark entities; E, S, L and U are prefixes only of kinds that also have B or I."""
+
+    def __init__(self, labels: Iterable[str]) -> None:
+        names = list(labels)
+        kinds = {name[2:] for name in names if name[:2] in ("B-", "I-")}
+        self._parts = {name: self._split(name, kinds) for name in names}
+
+    @staticmethod
+    def _split(name: str, kinds: set[str]) -> tuple[str, str]:
+        prefix, dash, kind = name.partition("-")
+        if dash and (prefix in ("B", "I") or (prefix in _CLOSES and kind in kinds)):
+            return prefix, kind
+        return "I", name
+
+    def entities(self, labels: Sequence[str], scores: Sequence[float]) -> list[Entity]:
+        """The entities among words with these labels and scores, in order."""
+        found: list[Entity] = []
+        begin, before = 0, ("", "")
+        for place, part in enumerate([*(self._parts[name] for name in labels), ("B", "")]):
+            opens = part[0] in _OPENS or part[1] != before[1] or before[0] in _CLOSES
+            if opens:
+                if before[1] not in ("", OUTSIDE):
+                    score = float(np.mean(np.array(scores[begin:place], np.float32)))
+                    found.append(Entity(label=before[1], score=score, start=begin, end=place))
+                begin = place
+            before = part
+        return found
+
+
+def enclosing(boxes: NDArray[np.int16]) -> list[int]:
+    """The smallest box around ``boxes``, (n, 4) with n >= 1."""
+    return [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
