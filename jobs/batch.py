@@ -1,0 +1,176 @@
+"""One batch run from listing to record: plans what is not done, drives Ray, accounts for every document."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.books import Books
+from jobs.cluster import connect
+from jobs.drive import drive
+from jobs.pools import PART_ROWS, TABLE_ROWS, Layout
+from jobs.prepare import Prepared, Request, prepare
+from jobs.progress import Progress
+from jobs.result import Result
+from jobs.stopping import Stopping, stopping
+from jobs.work import DocumentWork, ReuseWork, TableWork, Work
+from stages.base import Pool, check_plan
+from stages.errors import RowError, UsageError
+from stages.ledger import Ledger
+from stages.listing import listing
+from stages.reading import READER
+from stages.tables import TableFile, inspect
+
+WAVE = 20_000
+"""Documents of one Ray execution: bounds what the driver keeps, long enough that starting it costs nothing."""
+
+
+def execute(request: Request, progress: Progress, *, reader: str = READER) -> Result:
+    """Runs a request; ``reader`` is what runs in the sandbox.
+
+    Raises as ``jobs.run`` does; the record is written and the MLflow run closed in every case.
+    """
+    started = time.perf_counter()
+    prepared = prepare(request)
+    with ExitStack() as stack:
+        # Ray tells of dead workers on standard output, which belongs to the answer (--json).
+        stack.enter_context(redirect_stdout(sys.stderr))
+        stop = stack.enter_context(stopping())
+        books = stack.enter_context(Books.open(prepared, started))
+        books.took("prepare")
+        resources = connect(request.address)
+        books.took("ray")
+        layout = Layout(
+            task=prepared.task,
+            settings=request.settings,
+            stamp=books.stamp,
+            output=request.output,
+            pages=request.pages_uri,
+            resources=resources,
+            reader=reader,
+        )
+        books.took("tracking")
+        _Run(prepared=prepared, layout=layout, books=books, stop=stop, progress=progress).go()
+        return Result(record=books.record, output=request.output, pages_uri=request.pages_uri)
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """One run under way."""
+
+    prepared: Prepared
+    layout: Layout
+    books: Books
+    stop: Stopping
+    progress: Progress
+
+    def go(self) -> None:
+        """All work, then the closing of the books."""
+        self.progress.start(self.books.record)
+        try:
+            with self.stop.interruptible():
+                ledger = self.books.load_ledger()
+            self.books.took("ledger")
+            self._all_work(ledger)
+        finally:
+            self.progress.close()
+        self.books.close(complete=self.prepared.request.limit is None)
+
+    def _all_work(self, ledger: Ledger) -> None:
+        for todo in self._todo(ledger):
+            is_table = pc.equal(todo["kind"], "table")
+            documents, tables = todo.filter(pc.invert(is_table)), todo.filter(is_table)
+            if documents.num_rows:
+                self._check_documents()
+                work = DocumentWork(documents=documents, records=self.prepared.records)
+                self._drive(work, self.layout.documents, self._block_rows(documents))
+            if tables.num_rows:
+                self._tables(tables, ledger)
+        for parts in _grouped(ledger.reusable(), WAVE):
+            self.books.reused(sum(map(len, parts["rows"].to_pylist())))
+            self._drive(ReuseWork(parts=parts, records=self.prepared.records), self.layout.reused, PART_ROWS)
+
+    def _todo(self, ledger: Ledger) -> Iterator[pa.Table]:
+        """What is listed and not done, a wave at a time."""
+        request = self.prepared.request
+        for listed in listing(request.inputs, exclude=(request.output, request.pages_uri)):
+            most = None if request.limit is None else request.limit - (ledger.listed - ledger.skipped)
+            todo = ledger.todo(listed if most is None else ledger.first_open(listed, most))
+            self.books.listed(listed, ledger)
+            self.progress.update(self.books.record)
+            for start in range(0, todo.num_rows, WAVE):
+                yield todo.slice(start, WAVE)
+            if request.limit is not None and ledger.listed - ledger.skipped >= request.limit:
+                return
+
+    def _block_rows(self, documents: pa.Table) -> int:
+        """Documents a source block: few where there are few, so that every core has some to the end.
+
+        A PDF's pages are spread anyway; images are one page each, and four blocks a core keep the last one short.
+        """
+        rows: int = documents.num_rows
+        return max(1, min(PART_ROWS, rows // (4 * max(1, int(self.layout.resources.cpus)))))
+
+    def _tables(self, tables: pa.Table, ledger: Ledger) -> None:
+        files: list[TableFile] = []
+        done: list[list[tuple[int, int]]] = []
+        for one in tables.to_pylist():
+            uri, source = one["uri"], one["source"]
+            try:
+                file = inspect(uri, source, one["size"], self.prepared.columns, self.prepared.request.settings.limits)
+            except RowError as error:
+                self.books.failed_document(uri, source, error)
+                continue
+            self._check_table(file)
+            files.append(file)
+            done.append([(int(record), 1) for record in ledger.done_records(uri, source)])
+        columns = self.prepared.columns
+        self._drive(TableWork(tables=files, done=done), lambda rows: self.layout.tables(columns, rows), TABLE_ROWS)
+
+    def _check_documents(self) -> None:
+        """Raises UsageError where the stages or the task cannot work with what documents give."""
+        pools = self.layout.documents(None)
+        there = {"uri", "source", "size", "kind", "done"}
+        check_plan(there, pools[:1])
+        there |= {name for pool in pools[:2] for stage in pool.stages for name in stage.writes}
+        check_plan(there, pools[1:])
+        if self.prepared.task is not None:
+            self.prepared.task.check(there)
+
+    def _check_table(self, file: TableFile) -> None:
+        """Raises UsageError where the task cannot work with the table's columns."""
+        if self.prepared.task is None:
+            raise UsageError(f"{file.uri} is a table: manta run text reads documents; leave tables out of --input")
+        self.prepared.task.check(file.columns)
+        if self.prepared.records > 1:
+            raise UsageError(
+                f"{file.uri} is a table, whose rows are asked one question each: give it a column question, "
+                "or ask one with task.questions",
+            )
+
+    def _drive(self, work: Work, pools: Callable[[int | None], list[Pool]], first_rows: int) -> None:
+        for receipts in drive(work, pools, first_rows, self.stop):
+            self.books.add(receipts)
+            self.progress.update(self.books.record)
+        self.books.lost(work.lost())
+        self.progress.update(self.books.record)
+
+
+def _grouped(parts: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:
+    """Tables of parts joined until they hold ``most`` pages."""
+    held: list[pa.Table] = []
+    pages = 0
+    for table in parts:
+        held.append(table)
+        pages += sum(map(len, table["rows"].to_pylist()))
+        if pages >= most:
+            yield pa.concat_tables(held)
+            held, pages = [], 0
+    if held:
+        yield pa.concat_tables(held)

@@ -1,0 +1,49 @@
+"""``manta``: the command line. Each command lives in ``jobs/commands``; here is what they share.
+
+Answers go to standard output, everything else to standard error. A user's mistake is one line with its exit code
+(stages/errors.py); a traceback is a bug in Manta. Starting imports neither ray, torch nor mlflow.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+
+import typer
+
+from jobs.commands import about, demo, measure, outputs, run, train
+from stages.errors import MantaError
+
+EXIT_CODES = """\
+Exit codes: 0 done · 2 wrong usage or configuration · 3 finished, with rows in the error table (0 with --allow-errors)
+· 4 stopped at the error rate · 5 stopped by a signal, everything finished is committed · 1 anything else."""
+
+app = typer.Typer(
+    name="manta",
+    help="Turns corpora into typed Parquet rows with Hugging Face model families.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, train, outputs, about, demo, measure):
+    module.add_to(app)
+
+
+def main() -> None:
+    """The ``manta`` program."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app(prog_name="manta")
+    except MantaError as error:
+        sys.stderr.write(f"manta: {' '.join(str(error).split())}\n")
+        sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - the last frame: what arrives here is a bug, and said to be one
+        traceback.print_exc()
+        sys.stderr.write(
+            "manta: this is a bug in Manta, not your mistake; please report the lines above with what "
+            "'manta doctor --json' prints\n",
+        )
+        sys.exit(1)

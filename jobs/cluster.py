@@ -1,0 +1,82 @@
+"""The Ray cluster that a command uses: one that it joins by address, or one of its own on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from stages.errors import MantaError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the cluster has in all."""
+
+    cpus: float
+    gpus: float
+
+
+def connect(address: str | None) -> Resources:
+    """Joins the cluster at ``address``, or starts one here; does nothing where Ray is up already.
+
+    Raises UsageError where no cluster answers. A cluster of our own listens on loopback and ends with the process.
+    """
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    # Ray's C++ side writes to stderr what is no concern of a person's; RAY_BACKEND_LOG_LEVEL=info brings it back.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+
+    if not ray.is_initialized():
+        with _without_greeting():
+            _start(address)
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Resources(cpus=there.get("CPU", 1.0), gpus=there.get("GPU", 0.0))
+
+
+def _start(address: str | None) -> None:
+    import ray
+
+    quiet: Any = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UsageError(f"no Ray cluster answers at {address}: {_first_line(error)}; see ray status") from error
+        return
+    # A cluster of our own has no other user: 2.60 would write a token to the home folder for it.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    try:
+        ray.init(address="local", include_dashboard=False, **quiet)
+    except Exception as error:
+        # Ray raises a bare Exception where the machine is too busy for it to come up in its 30 seconds.
+        raise MantaError(
+            f"Ray did not start here: {_first_line(error)} Is the machine overloaded, or out of memory?"
+        ) from error
+
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Leaves out the line in which Ray's C++ side tells standard error that it was asked to be silent."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            said.seek(0)
+            for line in said.read().splitlines(keepends=True):
+                if b"Set ray log level" not in line:
+                    os.write(2, line)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

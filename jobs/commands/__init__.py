@@ -1,0 +1,1 @@
+"""The commands of ``manta``, grouped by what a person wants; ``jobs.cli`` puts them together."""

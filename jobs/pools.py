@@ -1,0 +1,112 @@
+"""How stages share the cluster: which run in one operator, and what each of its processes asks for.
+
+On CPUs one core is 0.02 of planning, 0.88 of reading and 0.10 of predicting: reading is what takes long, the model's
+process borrows the core while it has work. (Measured on 2 cores, see BENCHMARKS.md: with whole CPUs an actor that
+waits holds a core that could read; two 1-CPU actors on 2 CPUs make no progress at all.) On GPUs the model has its own
+operator, and its encoding half runs with reading, so that a GPU never waits for a tokenizer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs.cluster import Resources
+from pipelines import Task
+from stages.base import Pool, Stage
+from stages.plan import Plan
+from stages.predict import Predict, Prepare, PrepareAndPredict
+from stages.read import Read
+from stages.reading import READER
+from stages.reuse import Reuse
+from stages.settings import Settings
+from stages.tables import Columns, ReadTable
+from stages.write import RunStamp, WritePages, WriteResults
+
+PLAN_CPU, READ_CPU, PREDICT_CPU = 0.02, 0.88, 0.10
+PART_ROWS = 16
+"""Pages of one committed part where reading sets the pace: a kill costs at most that many a process."""
+TABLE_ROWS = 256
+"""Rows of one slice of a table, and of one committed part."""
+CORES_A_MODEL = 4
+"""Cores that one model process keeps busy on tables, where nothing else runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Everything that decides the pools of a run."""
+
+    task: Task | None
+    """None for ``manta run text``."""
+    settings: Settings
+    stamp: RunStamp
+    output: str
+    pages: str
+    resources: Resources
+    reader: str = READER
+    """What runs in the sandbox; another one for tests and benches."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model runs on GPUs."""
+        return self.resources.gpus >= 1 and self.settings.predict.device != "cpu"
+
+    def documents(self, rows: int | None) -> list[Pool]:
+        """Plan → spread → read (→ predict) → write; ``rows`` a block where what went missing is tried again."""
+        size = rows or PART_ROWS
+        read: tuple[Stage, ...] = (
+            Read(settings=self.settings, target=self.reader),
+            WritePages(output=self.pages, run=self.stamp),
+        )
+        plan = Plan(settings=self.settings, target=self.reader)
+        return [
+            Pool(stages=(plan,), num_cpus=PLAN_CPU, batch_rows=size),
+            *self._predicted(read, size, spread=size),
+        ]
+
+    def reused(self, rows: int | None) -> list[Pool]:
+        """Reuse → predict → write."""
+        return self._predicted((Reuse(pages=self.pages),), rows or PART_ROWS, spread=0)
+
+    def tables(self, columns: Columns, rows: int | None) -> list[Pool]:
+        """Table → predict → write, one slice at a time."""
+        del rows  # a slice is a block whatever its size
+        read = ReadTable(columns=columns, limits=self.settings.limits)
+        if self.on_gpu:
+            return self._predicted((read,), 1, spread=0)
+        actors = self.settings.predict.workers or max(1, int(self.resources.cpus // CORES_A_MODEL))
+        cpus = max(1.0, self.resources.cpus // actors)
+        return [
+            Pool(
+                stages=(read, *self._model(threads=int(cpus))),
+                num_cpus=cpus,
+                workers=(actors, actors),
+                batch_rows=1,
+            ),
+        ]
+
+    def _predicted(self, first: tuple[Stage, ...], rows: int, *, spread: int) -> list[Pool]:
+        if self.task is None:
+            stages = (*first, self._write())
+            return [Pool(stages=stages, num_cpus=1 - PLAN_CPU, batch_rows=rows, spread_rows=spread)]
+        if not self.on_gpu:
+            most = self.settings.predict.workers or max(1, int(self.resources.cpus))
+            return [
+                Pool(stages=first, num_cpus=READ_CPU, batch_rows=rows, spread_rows=spread),
+                Pool(stages=self._model(threads=1), num_cpus=PREDICT_CPU, workers=(1, most), batch_rows=rows),
+            ]
+        gpus = self.settings.predict.workers or int(self.resources.gpus)
+        prepare = Prepare(task=self.task, settings=self.settings.predict)
+        predict = Predict(task=self.task, settings=self.settings.predict)
+        return [
+            Pool(stages=(*first, prepare), num_cpus=1 - PLAN_CPU, batch_rows=rows, spread_rows=spread),
+            Pool(stages=(predict, self._write()), num_gpus=1, workers=(gpus, gpus), batch_rows=max(rows, TABLE_ROWS)),
+        ]
+
+    def _model(self, threads: int) -> tuple[Stage, ...]:
+        assert self.task is not None
+        predict = PrepareAndPredict(task=self.task, settings=self.settings.predict, threads=threads)
+        return (predict, self._write())
+
+    def _write(self) -> WriteResults:
+        answers = self.task.writes if self.task else ()
+        return WriteResults(output=self.output, run=self.stamp, answers=answers)

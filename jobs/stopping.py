@@ -1,0 +1,58 @@
+"""SIGTERM and SIGINT end a run early but cleanly: what is finished is committed, the exit code says so."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from stages.errors import StoppedError
+
+
+class Stopping:
+    """Turns the first signal into ``StoppedError``, but only inside ``interruptible``: never amid a commit."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        self._inside = False
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        again, self.signal = self.signal is not None, signal.Signals(number).name
+        if again:  # a second one means now
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        if self._inside:
+            self.check()
+
+    def check(self) -> None:
+        """Raises StoppedError where a signal came."""
+        if self.signal:
+            raise StoppedError(f"stopped by {self.signal}; what was finished is committed, run again to go on")
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A signal in this block raises at once."""
+        self.check()
+        self._inside = True
+        try:
+            yield
+        finally:
+            self._inside = False
+
+
+@contextmanager
+def stopping() -> Iterator[Stopping]:
+    """Listens for signals while a run goes on; in a thread, where Python allows no handlers, it never stops."""
+    state = Stopping()
+    if threading.current_thread() is not threading.main_thread():
+        yield state
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, state._on_signal) for number in numbers}
+    try:
+        yield state
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,157 @@
+"""Training rows to ``encoded/``, once: epochs read tokens, never text or pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines import Task
+from stages import ray_data
+from stages.base import Pool, Row, Stage, Worker, failures_column, set_column
+from stages.errors import Failure, RowError, UsageError
+from stages.examples import ENCODED, pack
+from stages.listing import listing
+from stages.settings import Limits
+from stages.storage import open_storage
+from stages.tables import Columns, ReadTable, TableFile, inspect
+
+PART_ROWS = 500
+"""Rows of one part of ``encoded/``."""
+FOLDER = "encoded"
+_RECEIPT = ("uri", "record", "failure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encode(Stage):
+    """Rows to examples with labels; writes each table that comes as one part and answers with what became of its rows.
+
+    A part's name is the hash of its content, so doing it again overwrites.
+    """
+
+    name: ClassVar[str] = "encode"
+    task: Task
+    output: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What the task reads, and its right answers."""
+        return (*self.task.reads, *self.task.gold)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Why rows could not be encoded."""
+        return ("failure",)
+
+    def open(self) -> Worker:
+        """Loads the processor."""
+        return _Encode(self)
+
+
+class _Encode:
+    def __init__(self, stage: Encode) -> None:
+        self._task, self._storage = stage.task, open_storage(stage.output)
+        self._task.load_processor()
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        packed: list[object] = []
+        failures: list[Failure | None] = []
+        for row in rows.to_pylist():
+            try:
+                packed.append(self._encode(row))
+                failures.append(None)
+            except RowError as error:
+                failures.append(error.failure("encode"))
+        self._write(pa.table({"encoded": pa.array(packed, ENCODED)}))
+        yield set_column(rows, "failure", failures_column(failures)).select(_RECEIPT)
+
+    def _encode(self, row: Row) -> object:
+        records = self._task.records(row)
+        return pack([each for one in records for each in self._task.encode_labels(one, self._task.encode(one))])
+
+    def _write(self, table: pa.Table) -> None:
+        if not table.num_rows:
+            return
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        data = sink.getvalue().to_pybytes()
+        self._storage.put(f"{FOLDER}/{hashlib.sha256(data).hexdigest()[:32]}.parquet", data)
+
+    def close(self) -> None:
+        """Nothing outlives the process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """Training or evaluation rows: tables whose columns a task reads."""
+
+    columns: Columns
+    files: tuple[TableFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(file.rows for file in self.files)
+
+    def slices(self, most: int) -> list[pa.Table]:
+        """The tables cut to slices of at most ``most`` rows, one a table."""
+        cut = [file.slices([(0, file.rows)], most) for file in self.files]
+        return [table.slice(at, 1) for table in cut for at in range(table.num_rows)]
+
+    def read(self) -> list[Row]:
+        """All rows, here. Raises UsageError for one that does not fit."""
+        opened = ReadTable(columns=self.columns, limits=Limits()).open()
+        rows = [row for one in self.slices(PART_ROWS) for table in opened(one) for row in table.to_pylist()]
+        for row in rows:
+            if row["failure"] is not None:
+                raise UsageError(f"{row['uri']}, row {row['record']}: {row['failure']['message']}")
+        return rows
+
+
+def find_tables(uri: str, task: Task) -> Tables:
+    """The tables at ``uri``. Raises UsageError where there are none, or where a column is missing."""
+    columns = Columns(needs=(*task.reads, *task.gold), optional=task.optional)
+    found = [row for table in listing([uri]) for row in table.to_pylist() if row["kind"] == "table"]
+    if not found:
+        raise UsageError(f"no training table at {uri}: name .parquet or .jsonl files, or a folder that holds some")
+    try:
+        files = tuple(inspect(one["uri"], one["source"], one["size"], columns, Limits()) for one in found)
+    except RowError as error:
+        raise UsageError(error.message) from error
+    return Tables(columns=columns, files=files)
+
+
+def encode(tables: Tables, task: Task, output: str) -> list[tuple[str, int, Failure]]:
+    """Writes ``encoded/`` anew. Returns uri, row and reason of rows that could not be encoded.
+
+    Raises UsageError where no row could be, with the first one's reason.
+    """
+    storage = open_storage(output)
+    for entry in list(storage.list(f"{FOLDER}/")):
+        storage.delete(entry.name)
+    stages = (ReadTable(columns=tables.columns, limits=Limits()), Encode(task=task, output=output))
+    pool = Pool(stages=stages, num_cpus=1.0, batch_rows=1)
+    told = ray_data.stream(tables.slices(PART_ROWS), [pool])
+    receipts = pa.concat_tables([one.select(_RECEIPT) for one in told])  # rows that were refused carry all columns
+    if receipts.num_rows != tables.rows:
+        raise UsageError(
+            f"only {receipts.num_rows} of {tables.rows} training rows were encoded: a worker died on the others; "
+            "see Ray's logs",
+        )
+    failed = receipts.filter(pc.is_valid(receipts["failure"])).to_pylist()
+    refused = [(row["uri"], row["record"], Failure(**row["failure"])) for row in failed]
+    if len(refused) == tables.rows:
+        uri, row, failure = refused[0]
+        raise UsageError(f"no training row can be used; {uri}, row {row}: {failure.message}")
+    return refused
+
+
+def summary(refused: Sequence[tuple[str, int, Failure]]) -> str:
+    """One line on rows that were left out."""
+    uri, row, failure = refused[0]
+    return f"{len(refused)} training rows left out; the first is row {row} of {uri}: {failure.message}"
