@@ -1,0 +1,83 @@
+"""What all tests share: no network and no home, one Ray cluster a session, tiny checkpoints made once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+#: The session's scratch folder. Short, because Ray puts sockets below it and a socket's path has at most 107 bytes.
+SCRATCH = Path(tempfile.mkdtemp(prefix="manta-"))
+
+# Before anything imports ray, transformers or mlflow: these read the environment once, and workers inherit it.
+HOME = SCRATCH / "home"
+HOME.mkdir()
+os.environ.update(
+    {
+        "HOME": str(HOME),
+        "XDG_CACHE_HOME": str(HOME / "cache"),
+        "HF_HOME": str(HOME / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{SCRATCH / 'mlflow.db'}",  # one store a session: making one takes 1.3 s
+        "OMP_THREAD_LIMIT": "1",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # a report takes 0.1 s instead of 2, the teardown 0.8 instead of 5
+    },
+)
+for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "AWS_PROFILE", "MLFLOW_EXPERIMENT_NAME", "NO_COLOR", "FORCE_COLOR"):
+    os.environ.pop(name, None)
+
+TinyFolder = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scratch() -> Iterator[None]:
+    """Takes the scratch folder away at the end."""
+    yield
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ray_local(_scratch: None) -> Iterator[None]:
+    """One cluster of this process's own for the whole session: 2 CPUs, loopback, ports that the system picks."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=300 * 10**6,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _temp_dir=str(SCRATCH / "ray"),
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
+    """``tiny(family, task)``: the folder of that family's tiny random checkpoint, made at its first use. Read only:
+    a test that changes files copies it first."""
+    folder = tmp_path_factory.mktemp("tiny")
+
+    def make(family: str, task: str) -> Path:
+        from pipelines import family as find
+
+        path = folder / f"{family}-{task}"
+        if not path.exists():
+            path.mkdir()
+            find(family).tiny(path, task)
+        return path
+
+    return make

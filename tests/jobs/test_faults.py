@@ -1,0 +1,145 @@
+"""Runs that are killed, in part or whole, and run again: the same rows as an undisturbed run, none twice, none lost.
+
+MANTA_KILLS sets how many workers are killed in one run (5 here, 20 for the figure in the issue).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.dataset as ds
+import pytest
+
+from tests import corpus
+
+KILLS = int(os.environ.get("MANTA_KILLS", "5"))
+SCANS = max(24, 2 * KILLS)
+
+RUN = """
+import json, sys
+from jobs import run
+from stages.errors import MantaError
+from stages.settings import Predict, Settings
+settings = Settings(predict=Predict(dtype="float32"), text="ocr")
+try:
+    result = run("layoutlm", "token-classification", [sys.argv[1]], sys.argv[2], checkpoint=sys.argv[3],
+                 settings=settings, options={"allow_random_head": True}, max_error_rate=1.0)
+except MantaError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+print(result.record.to_json())
+sys.exit(result.exit_code)
+"""
+
+
+def start(files: Path, output: Path, checkpoint: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", RUN, str(files), str(output), str(checkpoint)]
+    here = Path(__file__).parents[2]
+    return subprocess.Popen(command, cwd=here, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[str], expected: int = 0) -> dict:
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == expected, err[-3000:]
+    return json.loads(out) if expected in {0, 3} else {"stderr": err}
+
+
+def committed(output: Path) -> int:
+    """Rows of results/ as a plain reader sees them."""
+    files = [str(path) for path in (output / "results").glob("*.parquet")]
+    return ds.dataset(files).count_rows() if files else 0
+
+
+def answers(output: Path) -> list[tuple]:
+    names = ["uri", "page", "record", "words", "word_labels"]
+    table = ds.dataset([str(path) for path in (output / "results").glob("*.parquet")]).to_table(columns=names)
+    return sorted(
+        (Path(r["uri"]).name, r["page"], r["record"], r["words"], r["word_labels"]) for r in table.to_pylist()
+    )
+
+
+def wait_for(condition, process: subprocess.Popen[str], seconds: float = 400) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < end, "nothing happened in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    for i in range(SCANS):
+        corpus.scan(folder / f"scan{i:02}.png", f"RECEIPT NUMBER {i}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scans, tiny, tmp_path_factory) -> list[tuple]:
+    output = tmp_path_factory.mktemp("undisturbed")
+    record = finish(start(scans, output, tiny("layoutlm", "token-classification")))
+    assert record["documents"]["ok"] == SCANS
+    return answers(output)
+
+
+def test_killed_workers_cost_nothing_but_time(scans, undisturbed, tiny, tmp_path):
+    process = start(scans, tmp_path / "out", tiny("layoutlm", "token-classification"))
+    draw, killed = random.Random(1), 0
+    while process.poll() is None and killed < KILLS:
+        time.sleep(0.5)
+        try:
+            family = psutil.Process(process.pid).children(recursive=True)
+            # Workers at work, not idle ones: Ray names a busy worker after what it runs.
+            workers = [
+                one for one in family if one.name().startswith("ray::Map") or "ray::Map" in " ".join(one.cmdline())
+            ]
+            if workers:
+                draw.choice(workers).kill()
+                killed += 1
+        except psutil.NoSuchProcess:
+            continue
+    record = finish(process)
+    assert killed == KILLS, f"the run was over after {killed} kills"
+    assert answers(tmp_path / "out") == undisturbed
+    assert record["documents"]["ok"] == SCANS
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
+def test_a_killed_driver_goes_on_where_it_stopped(scans, undisturbed, tiny, tmp_path, share):
+    output, checkpoint = tmp_path / "out", tiny("layoutlm", "token-classification")
+    process = start(scans, output, checkpoint)
+    lease = output / ".lease"
+    wait_for(lambda: committed(output) >= share * SCANS if share else lease.exists(), process)
+    process.kill()
+    process.communicate()
+    before = committed(output)
+    record = finish(start(scans, output, checkpoint))
+    assert answers(output) == undisturbed
+    # Workers of the dead driver may have committed a last block each after we counted.
+    assert record["pages"]["ok"] <= SCANS - before
+    assert record["documents"]["ok"] + record["documents"]["skipped"] == SCANS
+
+
+def test_sigterm_commits_what_is_finished_and_says_so(scans, undisturbed, tiny, tmp_path):
+    output, checkpoint = tmp_path / "out", tiny("layoutlm", "token-classification")
+    process = start(scans, output, checkpoint)
+    wait_for(lambda: committed(output) > 0, process)
+    at = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    told = finish(process, expected=5)
+    assert time.monotonic() - at < 30
+    assert "SIGTERM" in told["stderr"]
+    (record,) = (json.loads(path.read_text()) for path in (output / "runs").glob("*.json"))
+    assert (record["status"], record["exit_code"]) == ("stopped", 5)
+    before = committed(output)
+    again = finish(start(scans, output, checkpoint))
+    assert again["pages"]["ok"] == SCANS - before
+    assert answers(output) == undisturbed

@@ -1,0 +1,255 @@
+"""manta train: what is encoded, who gets which batch, that two workers are one, and what a training leaves behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from jobs import train as job
+from jobs.train import train
+from jobs.training.data import Encoded, Share, Steps
+from jobs.training.encode import encode, find_tables
+from jobs.training.plan import Plan
+from jobs.training.settings import Train
+from jobs.training.worker import work
+from pipelines import Task, task
+from pipelines.checkpoint import resolve
+from stages.base import Row
+from stages.columns import schema
+from stages.errors import UsageError
+from stages.predictor import Predictor
+from stages.settings import Predict
+
+TinyFolder = Callable[[str, str], Path]
+FAMILY, TASK = "layoutlm", "token-classification"
+
+
+def page(words: Sequence[str], labels: Sequence[str] | None = None) -> Row:
+    boxes = [[10 * at, 10, 10 * at + 8, 30] for at in range(len(words))]
+    return {"words": list(words), "boxes": boxes, "labels": list(labels or ["O"] * len(words))}
+
+
+def write(path: Path, rows: Sequence[Row]) -> str:
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema(("words", "boxes", "labels"))), path)
+    return str(path)
+
+
+def learnable(count: int, seed: int) -> list[Row]:
+    """Pages on which the number after ``total`` is the total."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        before = rng.choice(["the", "of", "city", "date", "order"], rng.integers(1, 6)).tolist()
+        rows.append(
+            page([*before, "total", str(rng.integers(1, 99)), "name"], ["O"] * len(before) + ["O", "B-TOTAL", "O"])
+        )
+    return rows
+
+
+@pytest.fixture
+def plain(tiny: TinyFolder, tmp_path: Path) -> Path:
+    """The tiny checkpoint without dropout, so that a step does not depend on how it is shared."""
+    folder = tmp_path / "plain"
+    shutil.copytree(tiny(FAMILY, TASK), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
+    )
+    return folder
+
+
+def described(folder: Path) -> Task:
+    return task(FAMILY, TASK)(resolve(str(folder)))
+
+
+# ---- encoding
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_rows_that_do_not_fit_are_left_out_and_named(plain: Path, tmp_path: Path) -> None:
+    rows = [page(["total", "9"]), page(["total", "9"], ["O"]), page(["a"], ["B-NOTHING"]), page(["b"])]
+    data = write(tmp_path / "data.parquet", rows)
+    refused = encode(find_tables(data, described(plain)), described(plain), str(tmp_path / "out"))
+    told = {row: failure.message for _, row, failure in refused}
+    assert sorted(told) == [1, 2]
+    assert "2 words but 1 labels" in told[1]
+    assert "B-NOTHING" in told[2]
+    assert len(Encoded(str(tmp_path / "out"))) == 2
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_table_without_one_usable_row_is_refused(plain: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "data.parquet", [page(["a"], ["B-NOTHING"])])
+    with pytest.raises(UsageError, match=r"no training row can be used; .*row 0: .*B-NOTHING"):
+        encode(find_tables(data, described(plain)), described(plain), str(tmp_path / "out"))
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_encoded_rows_are_what_the_task_encodes(plain: Path, tmp_path: Path) -> None:
+    rows = [page([f"{n}" for n in range(70)]), *learnable(5, 0)]  # the first takes more than one window of 64
+    data, out = write(tmp_path / "data.parquet", rows), str(tmp_path / "out")
+    encode(find_tables(data, described(plain)), described(plain), out)
+    one = described(plain)
+    one.load_processor()
+    wanted = [each for row in rows for each in one.encode_labels(row, one.encode(row))]
+    encoded = Encoded(out)
+    assert len(encoded) == len(wanted) > len(rows)
+    for at, example in enumerate(wanted):
+        assert encoded.lengths[at] == example.length
+        for name, array in example.arrays.items():
+            np.testing.assert_array_equal(encoded[at].arrays[name], array)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_every_rank_gets_its_own_examples_and_all_are_dealt(plain: Path, tmp_path: Path) -> None:
+    data, out = write(tmp_path / "data.parquet", learnable(37, 1)), str(tmp_path / "out")
+    encode(find_tables(data, described(plain)), described(plain), out)
+    encoded = Encoded(out)
+    ranks = [Steps(encoded, Share(budget=48, seed=3, rank=rank, world=2)) for rank in range(2)]
+    epochs = []
+    for epoch in range(2):
+        for steps in ranks:
+            steps.set_epoch(epoch)
+        batches = [list(steps) for steps in ranks]
+        assert len(batches[0]) == len(batches[1]) == len(ranks[0])
+        assert sorted(i for rank in batches for batch in rank for i in batch) == list(range(37))
+        epochs.append(batches)
+    assert epochs[0] != epochs[1]
+
+
+# ---- training
+
+
+def settings(**changes: object) -> Train:
+    return Train(**{"epochs": 4, "learning_rate": 3e-3, "token_budget": 256, **changes})  # type: ignore[arg-type]
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_two_workers_are_one(plain: Path, tmp_path: Path) -> None:
+    """Two pages of one length but of 2 and 9 labelled words: a mean of the ranks' means would weigh them alike."""
+    rows = [page(["total 9 8 7 6 5 4 3", "9"]), page(["total", "9", "8", "7", "6", "5", "4", "3", "9"])]
+    rows[0]["labels"], rows[1]["labels"] = ["O", "B-TOTAL"], ["B-TOTAL"] * 9
+    data = write(tmp_path / "data.parquet", rows)
+    out = tmp_path / "two"
+    # A budget of 20 tokens gives each page a batch of its own, one of 64 puts both into one.
+    two = train(
+        FAMILY, TASK, data, str(out), checkpoint=str(plain), workers=2, settings=settings(epochs=3, token_budget=20)
+    )
+    models, steps = [weights(out / "model")], [two.steps]
+    for how in (settings(epochs=3, token_budget=64), settings(epochs=3, token_budget=20, accumulate=2)):
+        one = work({"plan": Plan(task=described(plain), settings=how, output=str(out))})
+        assert one is not None
+        steps.append(one.steps)
+        models.append(weights(out / "model"))
+    assert steps == [3, 3, 3]
+    start = weights(plain)
+    for name in start:
+        if name.endswith("key.bias"):
+            continue  # changes no answer: its gradient is rounding, which Adam makes large
+        for other in models[1:]:
+            np.testing.assert_allclose(other[name], models[0][name], atol=2e-5, err_msg=name)
+    assert any(np.abs(models[0][name] - start[name]).max() > 1e-3 for name in start)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_training_leaves_a_checkpoint_that_answers_and_a_finished_run(plain: Path, tmp_path: Path) -> None:
+    data, held_out = write(tmp_path / "a.parquet", learnable(64, 2)), write(tmp_path / "b.parquet", learnable(16, 3))
+    said: list[str] = []
+    record = train(
+        FAMILY,
+        TASK,
+        data,
+        str(tmp_path / "out"),
+        checkpoint=str(plain),
+        eval_data=held_out,
+        workers=1,
+        settings=settings(epochs=6),
+        say=said.append,
+    )
+    assert record.metrics["entity_f1"] > 0.8
+    assert (record.rows, record.left_out) == (64, 0)
+    assert json.loads((tmp_path / "out" / "train.json").read_text())["steps"] == record.steps
+    assert any("entity_f1" in line for line in said)
+
+    again = described(Path(record.model))
+    answers = Predictor(again, Predict()).open().predict(learnable(16, 3))
+    metrics = again.metrics(learnable(16, 3), answers)
+    assert metrics["entity_f1"] == pytest.approx(record.metrics["entity_f1"])  # the best epoch's model was kept
+
+    run = mlflow.MlflowClient().get_run(record.mlflow_run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.learning_rate"] == "0.003"
+    curve = mlflow.MlflowClient().get_metric_history(record.mlflow_run_id, "loss")
+    assert [point.step for point in curve] == sorted(point.step for point in curve)
+    assert curve[0].value > curve[-1].value
+    assert len(mlflow.MlflowClient().get_metric_history(record.mlflow_run_id, "eval_entity_f1")) == 6
+
+
+def test_a_failed_training_closes_its_run_as_failed(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = write(tmp_path / "data.parquet", learnable(4, 4)), tmp_path / "out"
+
+    def fails(*_: object, **__: object) -> None:
+        raise job.TrainingError("a worker failed")
+
+    monkeypatch.setattr(job, "_run", fails)
+    with pytest.raises(job.TrainingError):
+        train(FAMILY, TASK, data, str(out), checkpoint=str(plain))
+    found = mlflow.MlflowClient().search_runs(
+        [mlflow.MlflowClient().get_experiment_by_name("manta").experiment_id], f"tags.`manta.output` = '{out}'"
+    )
+    assert [run.info.status for run in found] == ["FAILED"]
+
+
+# ---- what is refused before anything starts
+
+
+def test_wrong_calls_are_told_in_one_line(plain: Path, tmp_path: Path, tiny: TinyFolder) -> None:
+    data = write(tmp_path / "data.parquet", learnable(2, 5))
+    out = str(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"bert features cannot be trained; of bert there can: .*token-classification"):
+        train("bert", "features", data, out, checkpoint=str(tiny("bert", "features")))
+    with pytest.raises(UsageError, match="s3://bucket/out"):
+        train(FAMILY, TASK, data, "s3://bucket/out", checkpoint=str(plain))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "page.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UsageError, match=r"no training table at .*empty"):
+        train(FAMILY, TASK, str(tmp_path / "empty"), out, checkpoint=str(plain))
+    pq.write_table(pa.table({"words": [["a"]], "boxes": [[[0, 0, 1, 1]]]}), tmp_path / "no-labels.parquet")
+    with pytest.raises(UsageError, match="no column 'labels'"):
+        train(FAMILY, TASK, str(tmp_path / "no-labels.parquet"), out, checkpoint=str(plain))
+    assert not Path(out).exists()
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_more_workers_than_the_cluster_has_are_refused(plain: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "data.parquet", learnable(2, 6))
+    with pytest.raises(UsageError, match="--workers must be from 1 to 2"):
+        train(FAMILY, TASK, data, str(tmp_path / "out"), checkpoint=str(plain), workers=3)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": -1.0}, {"token_budget": 0}, {"warmup": -0.1}])
+def test_settings_out_of_bounds(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        Train(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_plan_can_be_sent(plain: Path, tmp_path: Path) -> None:
+    import pickle
+
+    plan = Plan(task=described(plain), settings=Train(), output=str(tmp_path))
+    assert pickle.loads(pickle.dumps(plan)).model == tmp_path / "model"

@@ -1,0 +1,101 @@
+"""Rows for any task, generated from the columns that it declares; a new column needs one line in COLUMNS here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from pipelines import Task
+from pipelines.tasks.scores import label_names
+from pipelines.tasks.tiny import WORDS
+from stages.base import Row
+from stages.errors import UsageError
+
+SIZES = (1, 3, 9, 25, 60, 110)
+"""Words of a text or page; a tiny checkpoint takes 64 tokens, so the last ones are cut, or read in windows."""
+SHORT = (1, 2, 4, 6)
+ODD = ["unfurling", "12.50", "Zürich", "東京", "a/b"]
+
+
+def words(rng: random.Random, count: int) -> list[str]:
+    """Frequent words, some in capitals, some that the vocabulary takes apart."""
+    return [rng.choice(ODD) if rng.random() < 0.1 else rng.choice(WORDS).title() for _ in range(count)]
+
+
+def boxes(rng: random.Random, count: int) -> list[list[int]]:
+    """As many boxes, anywhere on the page."""
+    corners = [(rng.randrange(900), rng.randrange(950)) for _ in range(count)]
+    return [[x, y, x + rng.randrange(101), y + rng.randrange(51)] for x, y in corners]
+
+
+COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
+    "words": words,
+    "boxes": boxes,
+    "text": lambda rng, count: " ".join(words(rng, count)) + ".",
+    "text_pair": lambda rng, count: " ".join(words(rng, count)) + "?",
+    "question": lambda rng, count: f"What is {rng.choice(WORDS)}?",
+    "choices": lambda rng, count: [" ".join(words(rng, rng.randrange(1, 5))) for _ in range(rng.randrange(1, 4))],
+}
+
+
+def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES) -> list[Row]:
+    """One row a size with what the task reads and, by chance, what it may read besides."""
+    rng = random.Random(seed)
+    return [_sample(task, rng, size, number) for number, size in enumerate(sizes)]
+
+
+def _sample(task: type[Task], rng: random.Random, size: int, number: int) -> Row:
+    values: Row = {name: make(rng, size) for name, make in COLUMNS.items()}
+    if "mask" in task.name or task.name == "pretraining":
+        values["words"] = _masked(values["words"])
+        values["boxes"] = boxes(rng, len(values["words"]))
+        values["text"] = " ".join(_masked(str(values["text"]).split()))
+    key: Row = {"uri": f"table.jsonl#{number}", "source": "1", "page": 1 + number, "record": 0}
+    while True:
+        chosen = [*task.reads, *(name for name in task.optional if rng.random() < 0.5)]
+        if _admitted(task, chosen):
+            return {**key, **{name: values[name] for name in chosen}}
+
+
+def _masked(words: object) -> list[str]:
+    assert isinstance(words, list)
+    return [*words[:1], "[MASK]", *words[1:3], "[MASK]", *words[3:]]
+
+
+def _admitted(task: type[Task], columns: Sequence[str]) -> bool:
+    from pipelines import Checkpoint
+
+    try:
+        task(Checkpoint(ref="", path="", content="")).check(columns)
+    except UsageError:
+        return False
+    return "boxes" not in columns or "words" in columns
+
+
+def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
+    """The row with right answers in the columns ``task.gold``, for a task whose processor is loaded."""
+    rng = random.Random(seed)
+    row = {**row, **{name: COLUMNS[name](rng, 4) for name in ("words",) if "labels" in task.gold and _bare(task, row)}}
+    names = label_names(task.config)
+    answers = _answers(rng, row)
+    values: Row = {
+        "label": rng.choice(names),
+        "labels": [rng.choice(names) for _ in row.get("words", "x")],
+        "score": rng.random(),
+        "answers": answers,
+        "answer_starts": [str(row["text"]).find(answers[0])] if "text" in row else None,
+        "next_sentence": rng.random() < 0.5,
+        "choice": rng.randrange(len(row.get("choices", "x"))),
+    }
+    return {**row, **{name: values[name] for name in task.gold}}
+
+
+def _bare(task: Task, row: Row) -> bool:
+    return "words" in task.optional and "words" not in row
+
+
+def _answers(rng: random.Random, row: Row) -> list[str]:
+    there = str(row["text"]).split() if "text" in row else row.get("words", ["nothing"])
+    assert isinstance(there, list)
+    start = rng.randrange(len(there))
+    return [" ".join(there[start : start + rng.randrange(1, 4)])]
