@@ -45,6 +45,7 @@ def execute(request: Request, progress: Progress, *, reader: str = READER) -> Re
         books = stack.enter_context(Books.open(prepared, started))
         books.took("prepare")
         resources = connect(request.address)
+        stop.listen()
         books.took("ray")
         layout = Layout(
             task=prepared.task,

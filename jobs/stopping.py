@@ -10,6 +10,8 @@ from types import FrameType
 
 from stages.errors import StoppedError
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Stopping:
     """Turns the first signal into ``StoppedError``, but only inside ``interruptible``: never amid a commit."""
@@ -17,6 +19,15 @@ class Stopping:
     def __init__(self) -> None:
         self.signal: str | None = None
         self._inside = False
+
+    def listen(self) -> None:
+        """Takes the signals; again after ``ray.init``, which takes SIGTERM for itself, in Python and in C++.
+
+        Does nothing in a thread, where Python allows no handlers.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         again, self.signal = self.signal is not None, signal.Signals(number).name
@@ -44,15 +55,13 @@ class Stopping:
 
 @contextmanager
 def stopping() -> Iterator[Stopping]:
-    """Listens for signals while a run goes on; in a thread, where Python allows no handlers, it never stops."""
+    """Listens for signals while a run goes on; in a thread it never stops."""
     state = Stopping()
-    if threading.current_thread() is not threading.main_thread():
-        yield state
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, state._on_signal) for number in numbers}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    state.listen()
     try:
         yield state
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
