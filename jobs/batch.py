@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 from jobs.books import Books
 from jobs.cluster import connect
 from jobs.drive import drive
-from jobs.pools import PART_ROWS, TABLE_ROWS, Layout
+from jobs.pools import PART_ROWS, TABLE_ROWS, Layout, check_room
 from jobs.prepare import Prepared, Request, prepare
 from jobs.progress import Progress
 from jobs.result import Result
@@ -39,8 +38,6 @@ def execute(request: Request, progress: Progress, *, reader: str = READER) -> Re
     started = time.perf_counter()
     prepared = prepare(request)
     with ExitStack() as stack:
-        # Ray tells of dead workers on standard output, which belongs to the answer (--json).
-        stack.enter_context(redirect_stdout(sys.stderr))
         stop = stack.enter_context(stopping())
         books = stack.enter_context(Books.open(prepared, started))
         books.took("prepare")
@@ -156,6 +153,7 @@ class _Run:
             )
 
     def _drive(self, work: Work, pools: Callable[[int | None], list[Pool]], first_rows: int) -> None:
+        check_room(pools(None), self.layout.resources)
         for receipts in drive(work, pools, first_rows, self.stop):
             self.books.add(receipts)
             self.progress.update(self.books.record)

@@ -32,6 +32,7 @@ def connect(address: str | None) -> Resources:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
+    _keep_standard_output_clean()
     if not ray.is_initialized():
         with _without_greeting():
             _start(address)
@@ -58,6 +59,20 @@ def _start(address: str | None) -> None:
         raise MantaError(
             f"Ray did not start here: {_first_line(error)} Is the machine overloaded, or out of memory?"
         ) from error
+
+
+def _keep_standard_output_clean() -> None:
+    """Sends to standard error what Ray tells of dead workers, at any time later: standard output is the answer's
+    (``--json``). Ray 2.60 has no setting for it; its listener looks this function up at each message."""
+    from ray._private import worker
+
+    told = worker.print_to_stdstream
+
+    def to_stderr(data: dict[str, object], ignore_prefix: bool) -> None:
+        told({**data, "is_err": True}, ignore_prefix)
+
+    if told.__name__ != to_stderr.__name__:
+        worker.print_to_stdstream = to_stderr
 
 
 @contextmanager

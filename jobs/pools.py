@@ -3,16 +3,19 @@
 On CPUs one core is 0.02 of planning, 0.88 of reading and 0.10 of predicting: reading is what takes long, the model's
 process borrows the core while it has work. (Measured on 2 cores, see BENCHMARKS.md: with whole CPUs an actor that
 waits holds a core that could read; two 1-CPU actors on 2 CPUs make no progress at all.) On GPUs the model has its own
-operator, and its encoding half runs with reading, so that a GPU never waits for a tokenizer.
+operator, and its encoding half runs with reading, so that a GPU never waits for a tokenizer; its processes hold a tenth
+of the CPUs at most, or with as many GPUs as CPUs nothing would be left to read with, and Ray would wait for ever.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.cluster import Resources
 from pipelines import Task
 from stages.base import Pool, Stage
+from stages.errors import UsageError
 from stages.plan import Plan
 from stages.predict import Predict, Prepare, PrepareAndPredict
 from stages.read import Read
@@ -95,11 +98,18 @@ class Layout:
                 Pool(stages=self._model(threads=1), num_cpus=PREDICT_CPU, workers=(1, most), batch_rows=rows),
             ]
         gpus = self.settings.predict.workers or int(self.resources.gpus)
+        share = min(1.0, PREDICT_CPU * self.resources.cpus / gpus)
         prepare = Prepare(task=self.task, settings=self.settings.predict)
         predict = Predict(task=self.task, settings=self.settings.predict)
         return [
-            Pool(stages=(*first, prepare), num_cpus=1 - PLAN_CPU, batch_rows=rows, spread_rows=spread),
-            Pool(stages=(predict, self._write()), num_gpus=1, workers=(gpus, gpus), batch_rows=max(rows, TABLE_ROWS)),
+            Pool(stages=(*first, prepare), num_cpus=READ_CPU, batch_rows=rows, spread_rows=spread),
+            Pool(
+                stages=(predict, self._write()),
+                num_cpus=share,
+                num_gpus=1,
+                workers=(gpus, gpus),
+                batch_rows=max(rows, TABLE_ROWS),
+            ),
         ]
 
     def _model(self, threads: int) -> tuple[Stage, ...]:
@@ -110,3 +120,15 @@ class Layout:
     def _write(self) -> WriteResults:
         answers = self.task.writes if self.task else ()
         return WriteResults(output=self.output, run=self.stamp, answers=answers)
+
+
+def check_room(pools: Sequence[Pool], resources: Resources) -> None:
+    """Raises UsageError where the cluster cannot hold one process of each pool, or all that a pool must have: Ray would
+    wait for them for ever."""
+    least = [(pool, (pool.workers or (1, 1))[0]) for pool in pools]
+    cpus, gpus = sum(pool.num_cpus * n for pool, n in least), sum(pool.num_gpus * n for pool, n in least)
+    if cpus > resources.cpus + 1e-6 or gpus > resources.gpus + 1e-6:
+        raise UsageError(
+            f"this run needs {cpus:g} CPUs and {gpus:g} GPUs at once, and the cluster has {resources.cpus:g} and "
+            f"{resources.gpus:g}: lower predict.workers, or add machines"
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
@@ -19,7 +20,15 @@ from stages.base import Row
 from stages.batches import BATCH_COST, cut
 from stages.errors import Code, Failure, RowError
 from stages.examples import Example, Output
-from stages.hardware import check_products, exact_float32, out_of_memory, pick_device, pick_dtype, use_threads
+from stages.hardware import (
+    check_products,
+    exact_float32,
+    in_lanes,
+    out_of_memory,
+    pick_device,
+    pick_dtype,
+    use_threads,
+)
 from stages.settings import Predict as Settings
 
 if TYPE_CHECKING:
@@ -89,9 +98,10 @@ class Predictor:
         if processor:
             self._task.load_processor()
         if model:
-            use_threads(self._threads)
+            threads = use_threads(self._threads)
             exact_float32()
             self.device = pick_device(self._settings.device)
+            self._lanes = (self._threads or threads) if self.device.type == "cpu" else 1
             self.dtype = pick_dtype(self._settings.dtype, self.device)
             check_products(self.device, self.dtype)
             self._task.load_model(self.device, self.dtype)
@@ -144,17 +154,26 @@ class Predictor:
         outputs: dict[int, Output | Failure] = {}
         batches = self._cut(examples, range(len(examples)))
         while batches:
-            batch = batches.pop(0)
-            answers = self._forward([examples[i] for i in batch])
-            if answers is not None:
-                outputs.update(zip(batch, answers, strict=True))
-            elif len(batch) == 1:
-                outputs[batch[0]] = self._too_large(examples[batch[0]])
-            else:  # memory ran out: half of this is the budget from now on, for what is left and for later rows
-                longest = max(examples[i].length + examples[i].extra for i in batch)
-                self._budget = max(min(self._budget, len(batch) * longest) // 2, 1)
-                batches = self._cut(examples, [i for i in range(len(examples)) if i not in outputs])
+            refused = self._forward_all(examples, batches, outputs)
+            if len(refused) == 1:
+                outputs[refused[0]] = self._too_large(examples[refused[0]])
+            elif refused:  # memory ran out: half of this is the budget from now on, for what is left and for later rows
+                longest = max(examples[i].length + examples[i].extra for i in refused)
+                self._budget = max(min(self._budget, len(refused) * longest) // 2, 1)
+            batches = self._cut(examples, [i for i in range(len(examples)) if i not in outputs])
         return [outputs[i] for i in range(len(examples))]
+
+    def _forward_all(
+        self, examples: Sequence[Example], batches: Sequence[list[int]], outputs: dict[int, Output | Failure]
+    ) -> list[int]:
+        """Batches through the model into ``outputs``, until one does not fit into memory: that one, else nothing."""
+        work = [[examples[i] for i in batch] for batch in batches]
+        with closing(in_lanes(self._forward, work, self._lanes)) as all_answers:
+            for batch, answers in zip(batches, all_answers, strict=True):
+                if answers is None:
+                    return batch
+                outputs.update(zip(batch, answers, strict=True))
+        return []
 
     def _cut(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[int]]:
         """The examples ``which`` in batches, by their numbers."""

@@ -23,6 +23,7 @@ import errno
 import faulthandler
 import importlib
 import os
+import resource
 import socket
 import threading
 import time
@@ -45,6 +46,7 @@ FILES_KEPT = 4
 
 _PROGRESS_EVERY_S = 0.01
 _COPY_CHUNK = 32 << 20
+_TOO_LARGE = "the file is larger than the sandbox's scratch_mb"
 
 
 class _Line:
@@ -138,20 +140,32 @@ class _Files:
     def receive(self) -> str:
         """The path of the copy of the file whose descriptor comes next on the socket."""
         file = frames.receive_file(self._channel)
-        while len(self._kept) >= FILES_KEPT:
-            self._kept.popleft().unlink(missing_ok=True)
-        self._count += 1
-        path = Path.cwd() / f"file-{self._count}"
-        self._kept.append(path)
         try:
-            with os.fdopen(file, "rb", buffering=0), path.open("wb", buffering=0) as copy:
+            size, most = os.fstat(file).st_size, resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+            if 0 <= most < size:
+                raise RowError(Code.TOO_LARGE, _TOO_LARGE)
+            self._make_room(size, most)
+            self._count += 1
+            path = Path.cwd() / f"file-{self._count}"
+            self._kept.append(path)
+            with path.open("wb", buffering=0) as copy:
                 while os.sendfile(copy.fileno(), file, None, _COPY_CHUNK):
                     progress()
         except OSError as error:
-            if error.errno == errno.EFBIG:
-                raise RowError(Code.TOO_LARGE, "the file is larger than the sandbox's scratch_mb") from None
+            if error.errno == errno.EFBIG:  # it grew
+                raise RowError(Code.TOO_LARGE, _TOO_LARGE) from None
             raise
+        finally:
+            os.close(file)
         return str(path)
+
+    def _make_room(self, size: int, most: int) -> None:
+        """Takes earlier copies away until ``size`` bytes leave half of the scratch folder to the engines."""
+        while self._kept and (
+            len(self._kept) >= FILES_KEPT
+            or 0 <= most // 2 < size + sum(one.stat().st_size for one in self._kept if one.exists())
+        ):
+            self._kept.popleft().unlink(missing_ok=True)
 
 
 def open_nothing(_settings: Mapping[str, Value]) -> Handler:

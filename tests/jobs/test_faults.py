@@ -10,60 +10,17 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
-import pyarrow.dataset as ds
 import pytest
 
 from tests import corpus
+from tests.jobs.apart import answers, committed, finish, start
 
 KILLS = int(os.environ.get("MANTA_KILLS", "5"))
 SCANS = max(24, 2 * KILLS)
-
-RUN = """
-import json, sys
-from jobs import run
-from stages.errors import MantaError
-from stages.settings import Predict, Settings
-settings = Settings(predict=Predict(dtype="float32"), text="ocr")
-try:
-    result = run("layoutlm", "token-classification", [sys.argv[1]], sys.argv[2], checkpoint=sys.argv[3],
-                 settings=settings, options={"allow_random_head": True}, max_error_rate=1.0)
-except MantaError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-print(result.record.to_json())
-sys.exit(result.exit_code)
-"""
-
-
-def start(files: Path, output: Path, checkpoint: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", RUN, str(files), str(output), str(checkpoint)]
-    here = Path(__file__).parents[2]
-    return subprocess.Popen(command, cwd=here, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def finish(process: subprocess.Popen[str], expected: int = 0) -> dict:
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == expected, err[-3000:]
-    return json.loads(out) if expected in {0, 3} else {"stderr": err}
-
-
-def committed(output: Path) -> int:
-    """Rows of results/ as a plain reader sees them."""
-    files = [str(path) for path in (output / "results").glob("*.parquet")]
-    return ds.dataset(files).count_rows() if files else 0
-
-
-def answers(output: Path) -> list[tuple]:
-    names = ["uri", "page", "record", "words", "word_labels"]
-    table = ds.dataset([str(path) for path in (output / "results").glob("*.parquet")]).to_table(columns=names)
-    return sorted(
-        (Path(r["uri"]).name, r["page"], r["record"], r["words"], r["word_labels"]) for r in table.to_pylist()
-    )
 
 
 def wait_for(condition, process: subprocess.Popen[str], seconds: float = 400) -> None:
