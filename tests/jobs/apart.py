@@ -39,7 +39,7 @@ def start(files: Path | str, output: Path | str, checkpoint: Path, *, before: st
 def finish(process: subprocess.Popen[str], expected: int = 0) -> dict:
     """Its record, once it has ended with the exit code ``expected``."""
     out, err = process.communicate(timeout=300)
-    assert process.returncode == expected, err[-3000:]
+    assert process.returncode == expected, f"exit code {process.returncode}: {err[-3000:]}"
     return json.loads(out) if expected in {0, 3} else {"stderr": err}
 
 

@@ -46,14 +46,14 @@ def test_s3_with_faults_gives_the_rows_of_local_disk(files, here, tiny):
     with serving() as faults:
         for file in files.iterdir():
             file_system().put(str(file), f"{BUCKET}/run/in/{file.name}")
-        faults.refuses, faults.loses, faults.slow = 0.03, 0.02, 0.05
+        faults.refuses, faults.loses, faults.slow = 0.10, 0.07, 0.10
         at = f"s3://{BUCKET}/run"
         checkpoint = tiny("layoutlm", "token-classification")
         record = finish(start(f"{at}/in", f"{at}/out", checkpoint), expected=3)
-        assert faults.injected > 5
+        assert faults.injected > 3
         assert record["documents"]["failed"] == 3
         assert answers(f"{at}/out") == here
-        again = finish(start(f"{at}/in", f"{at}/out", checkpoint), expected=3)
+        again = finish(start(f"{at}/in", f"{at}/out", checkpoint))
         assert (again["documents"]["skipped"], again["pages"]["ok"]) == (6, 0)
 
 
