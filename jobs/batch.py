@@ -38,12 +38,15 @@ def execute(request: Request, progress: Progress, *, reader: str = READER) -> Re
     started = time.perf_counter()
     prepared = prepare(request)
     with ExitStack() as stack:
+        stack.callback(prepared.rehearsal.stop)
         stop = stack.enter_context(stopping())
         books = stack.enter_context(Books.open(prepared, started))
         books.took("prepare")
         resources = connect(request.address)
         stop.listen()
         books.took("ray")
+        prepared.rehearsal.wait()
+        books.took("rehearsal")
         layout = Layout(
             task=prepared.task,
             settings=request.settings,

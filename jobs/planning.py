@@ -57,6 +57,7 @@ class PlanReport:
 def plan(request: Request) -> PlanReport:
     """Raises UsageError for what ``run`` would refuse."""
     prepared = prepare(request)
+    prepared.rehearsal.wait()
     storage = open_storage(request.output)
     check_output(storage, request.family, prepared.task_name, prepared.task.writes if prepared.task else ())
     ledger = Ledger.load(

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 
 import pipelines
 from pipelines import Checkpoint, Options, Task
-from pipelines.checkpoint import rehearse, resolve
+from pipelines.checkpoint import resolve
+from pipelines.rehearsal import Rehearsal
 from stages.columns import SCHEMA_VERSION
 from stages.errors import Code, UsageError
 from stages.hardware import dtype_name
@@ -79,6 +80,8 @@ class Prepared:
     columns: Columns
     """What the task takes from tables."""
     notice: str
+    rehearsal: Rehearsal = field(default_factory=Rehearsal)
+    """Wait for it before anything is done: it finds what is wrong with checkpoint and options."""
 
     @property
     def task_name(self) -> str:
@@ -92,7 +95,10 @@ class Prepared:
 
 
 def prepare(request: Request) -> Prepared:
-    """Resolves family, task, options and checkpoint. Raises UsageError for anything that cannot work."""
+    """Resolves family, task, options and checkpoint, and begins to try the task out.
+
+    Raises UsageError for anything that cannot work, as ``rehearsal.wait()`` of what it returns does.
+    """
     if request.settings.text != "layer":
         check_languages(request.settings)
     reading = read_fingerprint(request.settings)
@@ -106,7 +112,6 @@ def prepare(request: Request) -> Prepared:
     check_inputs(request.inputs)
     reference = request.checkpoint or family.checkpoints.get(kind.name) or family.checkpoints[""]
     checkpoint = resolve(reference, model_types=family.model_types)
-    rehearse(kind(checkpoint, options))  # on an instance of its own: the run's stays small enough to travel
     task = kind(checkpoint, options)
     return Prepared(
         request=request,
@@ -116,6 +121,8 @@ def prepare(request: Request) -> Prepared:
         fingerprint=_fingerprint(request, task, checkpoint, reading),
         columns=Columns(needs=kind.reads, optional=kind.optional, paths=request.columns),
         notice=family.notice,
+        # On an instance of its own: the run's stays small enough to travel.
+        rehearsal=Rehearsal.start(kind(checkpoint, options)),
     )
 
 

@@ -25,7 +25,8 @@ from jobs.training.encode import Tables, encode, find_tables, summary
 from jobs.training.plan import Outcome, Plan
 from jobs.training.settings import Train
 from pipelines import Options, Task
-from pipelines.checkpoint import rehearse, resolve
+from pipelines.checkpoint import resolve
+from pipelines.rehearsal import rehearse
 from stages.errors import MantaError, UsageError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipelines.checkpoint_sources import from_hub, from_mlflow, from_s3
-from pipelines.family import Checkpoint, Task
+from pipelines.family import Checkpoint
 from stages.errors import CheckpointError
 
 FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
@@ -49,18 +49,6 @@ def resolve(ref: str, *, model_types: Sequence[str] = ()) -> Checkpoint:
     if not any(name.suffix in {".safetensors", ".bin"} for name in files):
         raise CheckpointError(f"{ref} has no weights: {folder} holds no *.safetensors and no *.bin file")
     return Checkpoint(ref=ref, path=str(folder), content=content_of(folder))
-
-
-def rehearse(task: Task) -> None:
-    """Loads the task's processor, and the names of its model's weights but not the weights.
-
-    So a tokenizer that is missing, a head that the checkpoint lacks, or an option that the model refuses is told on
-    the driver, as UsageError, before anything starts. Takes a second or two and imports torch.
-    """
-    import torch
-
-    task.load_processor()
-    task.load_model(torch.device("meta"), torch.float32)
 
 
 def at_hand(checkpoint: Checkpoint) -> Path:

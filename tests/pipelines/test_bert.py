@@ -17,7 +17,7 @@ from sample_rows import sample_rows
 
 import pipelines
 from pipelines import Checkpoint, Task
-from pipelines.checkpoint import rehearse
+from pipelines.rehearsal import rehearse
 from stages.errors import CheckpointError, Code, Failure, UsageError
 from stages.predict import Predictor
 from stages.settings import Predict

@@ -1,0 +1,84 @@
+"""A task tried out on the driver without its weights, so that what cannot work is told before anything starts.
+
+``rehearse`` does it here; ``Rehearsal`` in a process of its own, beside the start of Ray: importing torch and
+transformers takes as long as that does, and the driver need not hold them afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+from pipelines.family import Task
+from stages.errors import MantaError
+
+_CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pipelines.rehearsal import answer; answer()"
+
+
+def rehearse(task: Task) -> None:
+    """Loads the task's processor, and the names of its model's weights but not the weights.
+
+    Raises UsageError for a tokenizer that is missing, a head that the checkpoint lacks, or an option that the model
+    refuses.
+    """
+    import torch
+
+    task.load_processor()
+    task.load_model(torch.device("meta"), torch.float32)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """One that is under way, or over."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(cls, task: Task) -> Self:
+        """Begins. Where torch is imported already it is over in a moment, and done here."""
+        if "torch" in sys.modules or type(task).__module__ == "__main__":
+            rehearse(task)
+            return cls()
+        command = [sys.executable, "-c", _CHILD, json.dumps(sys.path)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it died at once: wait() says why
+            process.stdin.write(pickle.dumps(task))
+            process.stdin.close()
+        process.stdin = None
+        return cls(process)
+
+    def wait(self) -> None:
+        """Returns when the task can be run. Raises what ``rehearse`` raises."""
+        if self._process is None:
+            return
+        out, err = self._process.communicate()
+        if self._process.returncode:
+            said = err.decode(errors="replace").strip()[-2000:]
+            raise MantaError(f"the task could not be tried out (exit code {self._process.returncode}): {said}")
+        error = pickle.loads(out)  # noqa: S301 - written by the process that we started
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """Ends it where its answer is of no use any more."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def answer() -> None:
+    """The child: rehearses the task on standard input, and writes what was wrong with it, or None."""
+    wrong: MantaError | None = None
+    out, sys.stdout = sys.stdout.buffer, sys.stderr  # what libraries print is no part of the answer
+    try:
+        rehearse(pickle.load(sys.stdin.buffer))  # noqa: S301 - written by the process that started this one
+    except MantaError as error:
+        wrong = error
+    out.write(pickle.dumps(wrong))
