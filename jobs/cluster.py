@@ -36,6 +36,8 @@ def connect(address: str | None) -> Resources:
     if not ray.is_initialized():
         with _without_greeting():
             _start(address)
+    import ray.data  # now, while the cluster's processes come up, rather than when the first is needed
+
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Resources(cpus=there.get("CPU", 1.0), gpus=there.get("GPU", 0.0))
 

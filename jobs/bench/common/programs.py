@@ -53,7 +53,7 @@ class Watched:
 
 def manta(*arguments: str) -> list[str]:
     """The command ``manta …`` with this interpreter."""
-    return [sys.executable, "-c", "from jobs.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from jobs.cli import program; program()", *arguments]
 
 
 def run_manta(*arguments: str) -> tuple[Watched, dict[str, object]]:
