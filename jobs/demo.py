@@ -42,7 +42,7 @@ _FLOOR, _AHEAD = 0.90, 0.2
 class Size:
     """How much is made and learned."""
 
-    training_pages: int = 6000
+    training_pages: int = 5400
     epochs: float = 2.0
     scans: int = 32
     digital: int = 8

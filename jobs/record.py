@@ -78,11 +78,18 @@ class RunRecord:
 
     @property
     def pages_per_second(self) -> float:
-        """Pages done over the time since the first one was committed."""
+        """Pages done a second since the first part was committed; where that came late, since the work began.
+
+        Parts of all processes may come within a moment of each other: a run that is over in another moment has no
+        speed of its own from then on.
+        """
         if len(self.samples) > 1:
             seconds, pages = (self.samples[-1][i] - self.samples[0][i] for i in (0, 1))
-            if seconds > 0 and pages > 0:
+            until_first = self.startup_seconds.get("first_part", 0.0)
+            if seconds > until_first and pages > 0:
                 return pages / seconds
+            if seconds + until_first > 0:
+                return self.samples[-1][1] / (seconds + until_first)
         return (self.pages.ok + self.pages.failed) / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> str:
