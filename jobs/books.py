@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -73,7 +71,7 @@ class Books:
             read_fingerprint=prepared.read_fingerprint,
             sandbox=sandbox_level(),
             started=datetime.now(UTC).isoformat(),
-            command=shlex.join(["manta", *sys.argv[1:]]),
+            command=request.command,
             pages_uri=open_storage(request.pages).uri if request.pages else "",
             notice=prepared.notice,
         )

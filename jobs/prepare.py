@@ -45,6 +45,8 @@ class Request:
     pages: str | None = None
     """Where pages/ is kept; in the output where None."""
     prune: bool = False
+    command: str = ""
+    """The command line that asked for it, quoted for a shell; empty where Python did."""
 
     def __post_init__(self) -> None:
         if not self.inputs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -142,6 +144,7 @@ def request_for(
         max_error_rate=arguments.max_error_rate,
         pages=arguments.pages,
         prune=arguments.prune,
+        command=shlex.join(["manta", *sys.argv[1:]]),
     )
     return request, arguments
 
