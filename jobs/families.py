@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import pipelines
+from stages.columns import MADE_OF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class TaskLine:
     task: str
     summary: str
     reads: tuple[str, ...]
-    """Columns that a table must have."""
+    """Columns that a table must have; pixels are made of its images."""
     optional: tuple[str, ...]
     """Columns that are used where a table has them."""
     writes: tuple[str, ...]
@@ -39,7 +40,7 @@ def _lines(name: str, family: pipelines.Family) -> list[TaskLine]:
             family=name,
             task=task.name,
             summary=task.summary,
-            reads=task.reads,
+            reads=tuple(MADE_OF[name] if name == "pixels" else name for name in task.reads),
             optional=task.optional,
             writes=task.writes,
             checkpoint=family.checkpoints.get(task.name) or family.checkpoints[""],

@@ -13,16 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.cluster import Resources
+from jobs.ways_in import from_documents, from_pages, from_table
 from pipelines import Task
 from stages.base import Pool, Stage
 from stages.errors import UsageError
 from stages.plan import Plan
 from stages.predict import Predict, Prepare, PrepareAndPredict
-from stages.read import Read
 from stages.reading import READER
-from stages.reuse import Reuse
 from stages.settings import Settings
-from stages.tables import Columns, ReadTable
+from stages.tables import Columns
 from stages.write import RunStamp, WritePages, WriteResults
 
 PLAN_CPU, READ_CPU, PREDICT_CPU = 0.02, 0.88, 0.10
@@ -57,7 +56,7 @@ class Layout:
         """Plan → spread → read (→ predict) → write; ``rows`` a block where what went missing is tried again."""
         size = rows or PART_ROWS
         read: tuple[Stage, ...] = (
-            Read(settings=self.settings, target=self.reader),
+            from_documents(self.task, self.settings, reader=self.reader),
             WritePages(output=self.pages, run=self.stamp),
         )
         plan = Plan(settings=self.settings, target=self.reader)
@@ -68,19 +67,20 @@ class Layout:
 
     def reused(self, rows: int | None) -> list[Pool]:
         """Reuse → predict → write."""
-        return self._predicted((Reuse(pages=self.pages),), rows or PART_ROWS, spread=0)
+        return self._predicted(from_pages(self.task, self.settings, self.pages), rows or PART_ROWS, spread=0)
 
     def tables(self, columns: Columns, rows: int | None) -> list[Pool]:
         """Table → predict → write, one slice at a time."""
         del rows  # a slice is a block whatever its size
-        read = ReadTable(columns=columns, limits=self.settings.limits)
+        assert self.task is not None
+        read = from_table(self.task, columns, self.settings)
         if self.on_gpu:
-            return self._predicted((read,), 1, spread=0)
+            return self._predicted(read, 1, spread=0)
         actors = self.settings.predict.workers or max(1, int(self.resources.cpus // CORES_A_MODEL))
         cpus = max(1.0, self.resources.cpus // actors)
         return [
             Pool(
-                stages=(read, *self._model(threads=int(cpus))),
+                stages=(*read, *self._model(threads=int(cpus))),
                 num_cpus=cpus,
                 workers=(actors, actors),
                 batch_rows=1,

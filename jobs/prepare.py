@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pipelines
+from jobs.ways_in import columns_of
 from pipelines import Checkpoint, Options, Task
 from pipelines.checkpoint import resolve
 from pipelines.rehearsal import Rehearsal
@@ -121,7 +122,7 @@ def prepare(request: Request) -> Prepared:
         checkpoint=checkpoint,
         read_fingerprint=reading,
         fingerprint=_fingerprint(request, task, checkpoint, reading),
-        columns=Columns(needs=kind.reads, optional=kind.optional, paths=request.columns),
+        columns=columns_of(kind, paths=request.columns),
         notice=family.notice,
         # On an instance of its own: the run's stays small enough to travel.
         rehearsal=Rehearsal.start(kind(checkpoint, options)),

@@ -218,7 +218,7 @@ def _fit(job: _Job, workers: int, held_out: Tables | None, tracking: Tracking, *
 
     from jobs.training.worker import work
 
-    rows = tuple(held_out.read()) if held_out else ()
+    rows = tuple(held_out.read(job.task)) if held_out else ()
     shutil.rmtree(job.output / "trainer", ignore_errors=True)  # Ray Train would go on from what an older one left
     with _curve(job, tracking) as points:
         plan = Plan(task=job.task, settings=job.settings, output=str(job.output), evaluation=rows, points=points)

@@ -80,6 +80,8 @@ class Task(ABC):
     combines: ClassVar[tuple[str, ...]] = ()
     """Columns of ``documents/`` that ``combine`` folds; empty where pages have no common answer."""
     options_type: ClassVar[type[Options]] = Options
+    pixels: ClassVar[tuple[int, int] | None] = None
+    """Height and width in which it looks at a page; its rows then carry ``pixels``."""
     metric: ClassVar[Metric | None] = None
     """None where the task cannot be trained."""
     equal_lengths: ClassVar[bool] = False

@@ -79,7 +79,8 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("boxes", pa.list_(BOX), "page", "one box a word", "1/1000 of the page")
     yield column("text", text, "page", "the words in reading order, lines kept; or a table's text")
     yield column("reader", text, "page", "what read the page: layer or ocr, and the engine, as in ocr:tesserocr")
-    yield column("image", pa.binary(), "page", "an image file, or the thumbnail that the task asks for")
+    yield column("image", pa.binary(), "page", "an image file, or the path of one, from its table's folder on")
+    yield column("pixels", pa.binary(), "page", "the page in the size that the task asks for: RGB, rows first", "uint8")
     # What a table may carry for a task to read
     yield column("question", text, "record", "the question asked")
     yield column("text_pair", text, "record", "the second text of a pair")
@@ -127,6 +128,9 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
 
 
 COLUMNS: dict[str, Column] = {column.name: column for column in _columns()}
+
+MADE_OF = {"words": "image", "boxes": "image", "pixels": "image"}
+"""Columns that a table need not have where it has the other one: stages/draw.py makes them of it."""
 
 PAGES = (
     "uri", "source", "doc_id", "page", "pages", "width", "height", "words", "boxes", "text", "reader",

@@ -3,7 +3,8 @@
 A row becomes 1..n examples of variable length. Each named array's first axis is the length; all examples of a task
 have the same names and dtypes. ``pack`` joins a row's arrays end to end (``ids list<int32>``, ``boxes list<int16>``)
 with one ``lengths`` list a name; masks and padded tensors are built in ``Task.collate`` (measured: padded int64
-tensors are 8 × larger and 25 × slower to pass on between operators).
+tensors are 8 × larger and 25 × slower to pass on between operators). An array that all examples of a row share, such as
+the page's pixels, is kept once.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Packed(TypedDict):
 def pack(examples: Sequence[Example]) -> Packed:
     """A row's examples as one value of the ``encoded`` column."""
     names = list(examples[0].arrays) if examples else []
-    columns = {name: [np.ascontiguousarray(one.arrays[name]) for one in examples] for name in names}
+    columns = {name: [np.ascontiguousarray(part) for part in _parts(examples, name)] for name in names}
     return {
         "names": names,
         "dtypes": [columns[name][0].dtype.str for name in names],
@@ -86,9 +87,16 @@ def unpack(value: Packed) -> list[Example]:
     for name, dtype, width, data, lengths in columns:
         flat = np.frombuffer(data, dtype=dtype)
         whole = flat.reshape(-1, width) if width else flat
-        arrays[name] = [whole[end - n : end] for n, end in zip(lengths, np.cumsum(lengths), strict=True)]
+        parts = [whole[end - n : end] for n, end in zip(lengths, np.cumsum(lengths), strict=True)]
+        arrays[name] = parts if len(parts) == len(value["sizes"]) else parts * len(value["sizes"])
     per_example = zip(value["sizes"], value["extras"], value["groups"], strict=True)
     return [
         Example(arrays={name: parts[i] for name, parts in arrays.items()}, length=size, extra=extra, group=group)
         for i, (size, extra, group) in enumerate(per_example)
     ]
+
+
+def _parts(examples: Sequence[Example], name: str) -> list[NDArray[np.generic]]:
+    """The examples' arrays of that name; one, where all share it."""
+    parts = [one.arrays[name] for one in examples]
+    return parts[:1] if all(part is parts[0] for part in parts) else parts

@@ -179,13 +179,8 @@ class Tesserocr:
         return turned if not turned.sideways and turned.weight > enough * best.weight else best
 
     def _look(self, image: Image, dpi: int, *, turned: int = 0, faint: bool = False) -> Reading:
-        from PIL.Image import Transpose
-
         progress()
-        if turned:
-            # Pillow counts degrees the other way round.
-            turns = {90: Transpose.ROTATE_270, 180: Transpose.ROTATE_180, 270: Transpose.ROTATE_90}
-            image = image.transpose(turns[turned])
+        image = turn(image, turned)
         grey = image.convert("L")
         pixels = grey.tobytes()
         try:
@@ -201,6 +196,15 @@ class Tesserocr:
         rows = (line.split("\t", 11) for line in table.splitlines())
         words = ((row[11], *map(float, row[1:11])) for row in rows if len(row) == 12 and row[0] == "5")
         return _reading(image, words, turned)
+
+
+def turn(image: Image, turned: int) -> Image:
+    """``image`` turned clockwise by 0, 90, 180 or 270 degrees."""
+    from PIL.Image import Transpose
+
+    # Pillow counts degrees the other way round.
+    turns = {90: Transpose.ROTATE_270, 180: Transpose.ROTATE_180, 270: Transpose.ROTATE_90}
+    return image.transpose(turns[turned]) if turned else image
 
 
 _OTSU = {"thresholding_method": "0"}

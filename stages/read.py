@@ -33,12 +33,12 @@ READING_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Read(Stage):
-    """Reads pages; rendering and OCR stay in one child process, only words and boxes (and a thumbnail) come out."""
+    """Reads pages; rendering and OCR stay in one child process, only words, boxes and a few pixels come out."""
 
     name: ClassVar[str] = "read"
     settings: Settings
     pixels: tuple[int, int] | None = None
-    """(height, width) of the thumbnail in column ``image``, for families that look at pixels: PNG, RGB."""
+    """(height, width) of column ``pixels``, for tasks that look at the page."""
     target: str = READER
     """What runs in the sandbox."""
     limits: SandboxLimits | None = None
@@ -51,8 +51,8 @@ class Read(Stage):
     @property
     def writes(self) -> tuple[str, ...]:
         """What is on it."""
-        image = ("image",) if self.pixels else ()
-        return ("width", "height", "words", "boxes", "text", "reader", *image, "failure")
+        pixels = ("pixels",) if self.pixels else ()
+        return ("width", "height", "words", "boxes", "text", "reader", *pixels, "failure")
 
     def open(self) -> Worker:
         """Starts nothing: the child comes with the first page."""
@@ -67,7 +67,7 @@ class _Read:
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         places = zip(*(rows[name].to_pylist() for name in ("uri", "size", "page")), strict=True)
         answers = [self._read(uri, size, page) for uri, size, page in places]
-        yield _with_answers(rows, answers, image=self._stage.pixels is not None)
+        yield _with_answers(rows, answers, pixels=self._stage.pixels is not None)
 
     def _read(self, uri: str, size: int | None, page: int) -> PageRead | Failure:
         settings = self._stage.settings
@@ -82,7 +82,7 @@ class _Read:
         self._sandbox.close()
 
 
-def _with_answers(rows: pa.Table, answers: Sequence[PageRead | Failure], *, image: bool) -> pa.Table:
+def _with_answers(rows: pa.Table, answers: Sequence[PageRead | Failure], *, pixels: bool) -> pa.Table:
     pages = [None if isinstance(answer, Failure) else answer for answer in answers]
     columns: dict[str, list[object]] = {
         "width": [page and page.width for page in pages],
@@ -91,8 +91,8 @@ def _with_answers(rows: pa.Table, answers: Sequence[PageRead | Failure], *, imag
         "text": [page and page.words.text for page in pages],
         "reader": [page and page.reader for page in pages],
     }
-    if image:
-        columns["image"] = [page and page.image for page in pages]
+    if pixels:
+        columns["pixels"] = [None if page is None or page.pixels is None else page.pixels.tobytes() for page in pages]
     for name, values in columns.items():
         rows = set_column(rows, name, pa.array(values, COLUMNS[name].type))
     rows = set_column(rows, "boxes", _boxes(pages))

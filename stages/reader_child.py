@@ -5,20 +5,20 @@ Requests name an operation and a document by ``key``; the file itself is passed 
 
     open     engine                         → pages
     layer    engine, page                   → words, boxes, lines, width, height, engine, good
-    picture  engine, page, dpi, max_pixels  → width, height; the picture is kept for ``ocr``; image where asked for
-    ocr      the same, and ocr_engine       → words, boxes, lines, width, height, engine, turned; image likewise
+    picture  engine, page, dpi, max_pixels  → width, height; the picture is kept for ``ocr``; pixels where asked for
+    ocr      the same, and ocr_engine       → words, boxes, lines, width, height, engine, turned; pixels likewise
 
-``pixels`` = [height, width] asks for an image: the page as RGB, resized as transformers' image processors do, as PNG.
+``pixels`` = [height, width] asks for the page in that size: RGB, resized as transformers' image processors do; of a
+``picture``, ``turned`` degrees clockwise.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from stages.ocr import OcrEngine, open_engine
+from stages.ocr import OcrEngine, open_engine, turn
 from stages.pages import Document, open_document
 from stages.sandbox_child import Handler, progress
 from stages.settings import Ocr
@@ -131,13 +131,13 @@ def _words(words: Words, size: Size) -> dict[str, Value]:
 
 
 def _thumbnail(image: Image, request: Mapping[str, Value]) -> dict[str, Value]:
-    """``image`` as PNG, where ``pixels`` asks for it."""
+    """``image`` in the size that ``pixels`` asks for, as an array (height, width, 3); nothing where it does not."""
     pixels = request.get("pixels")
     if pixels is None:
         return {}
+    import numpy as np
     from PIL.Image import Resampling
 
     height, width = cast("list[int]", pixels)
-    file = io.BytesIO()
-    image.resize((width, height), Resampling.BILINEAR).save(file, "PNG", compress_level=1)
-    return {"image": file.getvalue()}
+    upright = turn(image, cast("int", request.get("turned", 0)))
+    return {"pixels": np.asarray(upright.resize((width, height), Resampling.BILINEAR))}

@@ -1,6 +1,7 @@
 """Reads documents and pages through the sandbox: which engine, which way, what when one fails. Knows nothing of Ray.
 
-Batch (``stages.plan``, ``stages.read``) and Serve call the same two functions, ``count_pages`` and ``read_page``.
+Batch (``stages.plan``, ``stages.read``) and Serve call the same functions, ``count_pages`` and ``read_page``;
+``draw_page`` gives the pixels alone, of a page that was read before or whose words a table has.
 
     text layer good (``--text auto``), or asked for            → its words
     otherwise                                                  → rendered and OCR'd
@@ -18,6 +19,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stages.errors import Code, RowError
 from stages.sandbox import Sandbox, SandboxLimits, Value
@@ -37,6 +41,9 @@ _MOST_PAGES = 10_000_000
 
 _T = TypeVar("_T")
 
+Pixels = NDArray[np.uint8]
+"""A page as a model looks at it: (height, width, 3), RGB."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PageRead:
@@ -48,8 +55,8 @@ class PageRead:
     words: Words
     reader: str
     """``layer:pdfium``, ``ocr:tesserocr``; ``ocr:tesserocr@90`` where the page was turned 90° clockwise to be read."""
-    image: bytes | None = None
-    """The thumbnail that ``pixels`` asked for: PNG, RGB, upright."""
+    pixels: Pixels | None = None
+    """The page in the size that was asked for, upright."""
 
 
 def open_sandbox(settings: Settings, *, target: str = READER, limits: SandboxLimits | None = None) -> Sandbox:
@@ -71,7 +78,7 @@ def count_pages(sandbox: Sandbox, path: str, settings: Settings) -> int:
 def read_page(
     sandbox: Sandbox, path: str, page: int, settings: Settings, *, pixels: tuple[int, int] | None = None
 ) -> PageRead:
-    """The words of one page, counted from 1. ``pixels``: (height, width) of a thumbnail to make beside.
+    """The words of one page, counted from 1. ``pixels``: (height, width) in which to draw it beside.
 
     Raises RowError for a page that cannot be read; the next call works all the same.
     """
@@ -88,6 +95,16 @@ def read_page(
                 return job.result("layer", layer, thumbnail)
     answer = job.ocr()
     return job.result("ocr", answer, answer)
+
+
+def draw_page(
+    sandbox: Sandbox, path: str, page: int, settings: Settings, *, pixels: tuple[int, int], reader: str = "layer"
+) -> Pixels:
+    """The pixels alone, as ``read_page`` gave or would give them for a page with that ``reader``. Raises RowError."""
+    job = _Job(sandbox, path, settings, page, pixels)
+    dpi = settings.render.dpi if reader.startswith("ocr") else THUMBNAIL_DPI
+    turned = int(reader.partition("@")[2] or 0)
+    return _pixels(job.either("render", job.picture(dpi, turned)).get("pixels"), pixels)
 
 
 class _Job:
@@ -137,9 +154,9 @@ class _Job:
             return found  # it was only asked whether it sees more
         return other if other["words"] else found
 
-    def picture(self, dpi: int) -> Callable[[str], Mapping[str, Value]]:
-        """Draws the page; the child keeps the picture."""
-        return lambda engine: self.ask("picture", engine, dpi=dpi)
+    def picture(self, dpi: int, turned: int = 0) -> Callable[[str], Mapping[str, Value]]:
+        """Draws the page, turned clockwise by so many degrees; the child keeps the picture as it was."""
+        return lambda engine: self.ask("picture", engine, dpi=dpi, turned=turned)
 
     def ocr(self) -> Mapping[str, Value]:
         """Renders the page, then reads it."""
@@ -149,7 +166,7 @@ class _Job:
         return self.either("ocr", lambda engine: self.ask("ocr", drawn_by, dpi=dpi, ocr_engine=engine))
 
     def ask(
-        self, op: str, engine: str, *, dpi: int = 0, ocr_engine: str = "", thumbnail: bool = True
+        self, op: str, engine: str, *, dpi: int = 0, ocr_engine: str = "", thumbnail: bool = True, turned: int = 0
     ) -> Mapping[str, Value]:
         """One request to the child, with the file where it does not have it."""
         request: dict[str, Value] = {
@@ -161,6 +178,7 @@ class _Job:
             "max_pixels": self._settings.render.max_pixels,
             "ocr_engine": ocr_engine,
             "pixels": list(self._pixels) if self._pixels and thumbnail else None,
+            "turned": turned,
         }
         code = Code.OCR_TIMEOUT if op == "ocr" else Code.RENDER_TIMEOUT
         limit = self._settings.ocr.timeout_s if op == "ocr" else self._settings.render.timeout_s
@@ -184,7 +202,7 @@ class _Job:
             height=height,
             words=checked(read["words"], read["boxes"], read["lines"]),
             reader=f"{way}:{engine}@{turned}" if turned else f"{way}:{engine}",
-            image=_png(thumbnail.get("image"), self._pixels) if self._pixels else None,
+            pixels=_pixels(thumbnail.get("pixels"), self._pixels) if self._pixels else None,
         )
 
 
@@ -198,16 +216,11 @@ def _side(value: Value) -> float:
     return float(cast("float", value))
 
 
-def _png(value: Value, pixels: tuple[int, int]) -> bytes:
-    """A PNG of the size asked for, by its header; it is decoded by whoever uses it."""
-    height, width = pixels
-    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    # PNG adds a byte a row, and some per mille where pixels cannot be compressed.
-    if not isinstance(value, bytes) or value[:8] != b"\x89PNG\r\n\x1a\n" or value[16:24] != size:
-        raise RowError(Code.CRASH, "the reader answered nonsense: no thumbnail")
-    if len(value) > 4 * width * height + 10_000:
-        raise RowError(Code.CRASH, "the reader answered nonsense: a thumbnail too large")
-    return value
+def _pixels(value: Value, pixels: tuple[int, int]) -> Pixels:
+    """An array of the size asked for."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape != (*pixels, 3):
+        raise RowError(Code.CRASH, "the reader answered nonsense: no pixels")
+    return cast("Pixels", value)
 
 
 def _worse(first: str, refused: RowError, other: str, error: RowError) -> RowError:

@@ -43,6 +43,8 @@ class Columns:
     optional: tuple[str, ...] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     """``--map column=path``; a column without one is looked for under its own name."""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Columns of which a later stage makes a needed one, by the needed one's name: ``words`` of an ``image``."""
 
     def path(self, name: str) -> list[str]:
         """Where the column ``name`` lies in the table, outermost first."""
@@ -50,13 +52,26 @@ class Columns:
 
     def wanted(self, there: Sequence[str], uri: str) -> tuple[str, ...]:
         """The columns to read from a table with the top columns ``there``. Raises UsageError for a needed one."""
+        found = [name for name in ("uri", *self.needs, *self.optional) if self._there(name, there)]
         for name in self.needs:
-            if self.path(name)[0] not in there:
+            other = self.instead.get(name)
+            if name not in found and other is not None and self._there(other, there):
+                found.append(other)
+            elif name not in found:
+                of = f" and no {'.'.join(self.path(other))!r} to make it of" if other else ""
                 raise UsageError(
-                    f"{uri} has no column {'.'.join(self.path(name))!r}, which the task needs as {name!r}; "
-                    f"it has: {', '.join(there) or 'none'}. Name the right one with --map {name}=COLUMN",
+                    f"{uri} has no column {'.'.join(self.path(name))!r}{of}, which the task needs as {name!r}; "
+                    f"it has: {', '.join(there) or 'none'}. Name the right one with --map {other or name}=COLUMN",
                 )
-        return (*self.needs, *(name for name in ("uri", *self.optional) if self.path(name)[0] in there))
+        return tuple(dict.fromkeys(found))
+
+    def _there(self, name: str, there: Sequence[str]) -> bool:
+        return self.path(name)[0] in there
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every column that is looked at."""
+        return tuple(dict.fromkeys((*self.needs, *self.optional, *self.instead.values())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +191,7 @@ class ReadTable(Stage):
     @property
     def writes(self) -> tuple[str, ...]:
         """The task's columns and the row's ordinal."""
-        return ("page", "record", "failure", *self.columns.needs, *self.columns.optional)
+        return ("page", "record", "failure", *self.columns.all)
 
     def open(self) -> Worker:
         """Nothing heavy: files are opened a slice at a time."""
@@ -199,12 +214,16 @@ class _TableReader:
 
     def _typed(self, one: Mapping[str, object], rows: Sequence[Mapping[str, object] | RowError]) -> pa.Table:
         """The slice's rows as a table with the declared types; rows that do not fit carry their failure."""
-        names = (*self.columns_all, "uri") if one["named"] else self.columns_all
+        names = (*self._columns.all, "uri") if one["named"] else self._columns.all
         failures: list[Failure | None] = [row.failure("table") if isinstance(row, RowError) else None for row in rows]
         arrays: dict[str, pa.Array] = {}
         for name in names:
             values = [None if isinstance(row, RowError) else row.get(name) for row in rows]
-            arrays[name] = _array(name, values, failures, needed=name in self._columns.needs)
+            if name == "image":
+                values = [_located(value, str(one["uri"])) for value in values]
+            if name in self._columns.needs:
+                self._check_there(name, rows, failures)
+            arrays[name] = _array(name, values, failures)
         count, first = len(rows), one["first"]
         assert isinstance(first, int)
         uri, source = str(one["uri"]), str(one["source"])
@@ -220,18 +239,28 @@ class _TableReader:
         }
         return pa.table(table)
 
-    @property
-    def columns_all(self) -> tuple[str, ...]:
-        return (*self._columns.needs, *self._columns.optional)
+    def _check_there(
+        self, name: str, rows: Sequence[Mapping[str, object] | RowError], failures: list[Failure | None]
+    ) -> None:
+        """Sets the failure of rows that lack a needed value, and what it could be made of."""
+        other = self._columns.instead.get(name, name)
+        for i, row in enumerate(rows):
+            if isinstance(row, RowError) or failures[i] is not None:
+                continue
+            if row.get(name) is None and row.get(other) is None:
+                failures[i] = RowError(Code.ENCODE_FAILED, f"the column {other!r} is null").failure("table")
 
 
-def _array(name: str, values: list[object], failures: list[Failure | None], *, needed: bool) -> pa.Array:
+def _located(value: object, table: str) -> object:
+    """An image's path as seen from where its table lies; an image itself as it is."""
+    if not isinstance(value, str) or value.startswith(("/", "s3://", "file://")):
+        return value
+    return f"{table.rpartition('/')[0]}/{value}" if "/" in table else value
+
+
+def _array(name: str, values: list[object], failures: list[Failure | None]) -> pa.Array:
     """The column with its declared type; values that do not fit set their row's failure and become null."""
     kind = COLUMNS[name].type
-    if needed:
-        for i, value in enumerate(values):
-            if value is None and failures[i] is None:
-                failures[i] = RowError(Code.ENCODE_FAILED, f"the column {name!r} is null").failure("table")
     try:
         return pa.array(values, kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -263,7 +292,7 @@ def _parse(line: bytes, ordinal: int, columns: Columns) -> dict[str, object] | R
         return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not JSON", detail=str(error))
     if not isinstance(value, dict):
         return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not a JSON object")
-    names = ("uri", *columns.needs, *columns.optional)
+    names = ("uri", *columns.all)
     return {name: found for name in names if (found := _dig(value, columns.path(name))) is not None}
 
 

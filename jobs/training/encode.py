@@ -11,15 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.ways_in import columns_of, from_table
 from pipelines import Task
 from stages import ray_data
-from stages.base import Pool, Row, Stage, Worker, failures_column, set_column
+from stages.base import OpenStages, Pool, Row, Stage, Worker, failures_column, set_column
 from stages.errors import Failure, RowError, UsageError
 from stages.examples import ENCODED, pack
 from stages.listing import listing
-from stages.settings import Limits
+from stages.settings import Limits, Settings
 from stages.storage import open_storage
-from stages.tables import Columns, ReadTable, TableFile, inspect
+from stages.tables import Columns, TableFile, inspect
 
 PART_ROWS = 500
 """Rows of one part of ``encoded/``."""
@@ -103,10 +104,13 @@ class Tables:
         cut = [file.slices([(0, file.rows)], most) for file in self.files]
         return [table.slice(at, 1) for table in cut for at in range(table.num_rows)]
 
-    def read(self) -> list[Row]:
-        """All rows, here. Raises UsageError for one that does not fit."""
-        opened = ReadTable(columns=self.columns, limits=Limits()).open()
-        rows = [row for one in self.slices(PART_ROWS) for table in opened(one) for row in table.to_pylist()]
+    def read(self, task: Task) -> list[Row]:
+        """All rows, here, with what the task reads. Raises UsageError for one that does not fit."""
+        opened = OpenStages(from_table(task, self.columns, Settings()))
+        try:
+            rows = [row for one in self.slices(PART_ROWS) for table in opened(one) for row in table.to_pylist()]
+        finally:
+            opened.close()
         for row in rows:
             if row["failure"] is not None:
                 raise UsageError(f"{row['uri']}, row {row['record']}: {row['failure']['message']}")
@@ -115,7 +119,7 @@ class Tables:
 
 def find_tables(uri: str, task: Task) -> Tables:
     """The tables at ``uri``. Raises UsageError where there are none, or where a column is missing."""
-    columns = Columns(needs=(*task.reads, *task.gold), optional=task.optional)
+    columns = columns_of(task, more=task.gold)
     found = [row for table in listing([uri]) for row in table.to_pylist() if row["kind"] == "table"]
     if not found:
         raise UsageError(f"no training table at {uri}: name .parquet or .jsonl files, or a folder that holds some")
@@ -134,7 +138,7 @@ def encode(tables: Tables, task: Task, output: str) -> list[tuple[str, int, Fail
     storage = open_storage(output)
     for entry in list(storage.list(f"{FOLDER}/")):
         storage.delete(entry.name)
-    stages = (ReadTable(columns=tables.columns, limits=Limits()), Encode(task=task, output=output))
+    stages = (*from_table(task, tables.columns, Settings()), Encode(task=task, output=output))
     pool = Pool(stages=stages, num_cpus=1.0, batch_rows=1)
     told = ray_data.stream(tables.slices(PART_ROWS), [pool])
     receipts = pa.concat_tables([one.select(_RECEIPT) for one in told])  # rows that were refused carry all columns

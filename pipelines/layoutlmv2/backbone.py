@@ -100,8 +100,8 @@ class LayoutLMv2VisualBackbone(nn.Module):
     @torch.no_grad()
     def reset_pixels(self) -> None:
         """Fills what no checkpoint holds: mean and deviation of the pixels."""
-        for buffer, values in ((self.pixel_mean, self._settings.pixel_mean), (self.pixel_std, self._settings.pixel_std)):
-            buffer.copy_(torch.tensor(values)[:, None, None])
+        self.pixel_mean.copy_(torch.tensor(self._settings.pixel_mean)[:, None, None])
+        self.pixel_std.copy_(torch.tensor(self._settings.pixel_std)[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, Y, X) images of 0 to 255, blue, green, red, to (B, V, C) visual tokens, rows first.

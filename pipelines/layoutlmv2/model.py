@@ -144,9 +144,7 @@ class LayoutLMv2Model(LayoutLMv2PreTrainedModel):
         y1, x1 = torch.meshgrid(y[1:], x[1:], indexing="ij")
         return torch.stack([x0, y0, x1, y1], dim=-1).reshape(1, -1, 4).expand(batch, -1, -1)
 
-    def _embed_text(
-        self, words_BTH: Tensor, bbox_BT4: Tensor, types_BT: Tensor, positions_BT: Tensor
-    ) -> Tensor:
+    def _embed_text(self, words_BTH: Tensor, bbox_BT4: Tensor, types_BT: Tensor, positions_BT: Tensor) -> Tensor:
         parts = self.embeddings
         embedded = words_BTH + parts.position_embeddings(positions_BT) + parts.token_type_embeddings(types_BT)
         embedded = embedded + parts._calc_spatial_position_embeddings(bbox_BT4)

@@ -1,4 +1,4 @@
-"""The visual backbone's settings: detectron2's keys, as ``detectron2_config_args`` of a LayoutLMv2 config.json has them.
+"""The visual backbone's settings: detectron2's keys, as ``detectron2_config_args`` in a LayoutLMv2 config.json.
 
 Keys of detectron2 that concern detection heads are passed over; a value that no backbone here has is refused.
 """

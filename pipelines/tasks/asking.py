@@ -10,7 +10,7 @@ L tokens of a window, n sub-words of the page in it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -145,7 +145,7 @@ class AskingTask(WindowedTask):
             first, start, end = one.arrays["part"].tolist()
             there = span is not None and start <= span[0] and span[1] < end
             labels: Ints = np.array(span, np.int32) + first - start if there else np.zeros(2, np.int32)
-            labelled.append(Example(arrays={**one.arrays, "labels": labels}, length=one.length))
+            labelled.append(replace(one, arrays={**one.arrays, "labels": labels}))
         return labelled
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401

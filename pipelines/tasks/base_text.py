@@ -49,7 +49,8 @@ class TextTask(Task):
     """
 
     auto_class: ClassVar[str]
-    """The class of transformers that loads the model: ``AutoModelForSequenceClassification``."""
+    """The class that loads the model: of transformers, ``AutoModelForSequenceClassification``, or, with its module, one
+    of our own."""
     options_type = TextOptions
     options: TextOptions
     tokenizer: PreTrainedTokenizerFast

@@ -7,6 +7,7 @@ calls it so). A checkpoint that lacks weights of the task's head is refused: ran
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +59,7 @@ def load_weights(
     allow_random_head: bool = False,
     config: Mapping[str, object] | None = None,
 ) -> PreTrainedModel:
-    """The checkpoint as a model of a class of transformers, for inference, with SDPA where it has it.
+    """The checkpoint as a model of ``auto_class`` (see ``model_class``), for inference, with SDPA where it has it.
 
     ``unused``: patterns (re.match) of weights that the task never looks at, such as a pooler; they may be missing.
     ``config``: values that replace those of config.json (``is_decoder=True``).
@@ -66,7 +67,6 @@ def load_weights(
     unless ``allow_random_head`` (training starts from such a checkpoint).
     """
     import torch
-    import transformers
     from safetensors import SafetensorError
 
     how: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, **(config or {})}
@@ -74,7 +74,7 @@ def load_weights(
         how["device_map"] = "meta"  # reads names and shapes only
     try:
         with quiet():
-            model, found = getattr(transformers, auto_class).from_pretrained(
+            model, found = model_class(auto_class).from_pretrained(
                 at_hand(checkpoint), output_loading_info=True, ignore_mismatched_sizes=True, **how
             )
     except UnpicklingError as error:
@@ -92,6 +92,14 @@ def load_weights(
         )
     loaded: PreTrainedModel = model.to(device).eval()
     return loaded
+
+
+def model_class(name: str) -> Any:  # noqa: ANN401  PreTrainedModel, or an Auto class, which is none
+    """The class of that name in transformers; with its module (``pipelines.family.model.Class``), one of our own."""
+    import transformers
+
+    module, _, own = name.rpartition(".")
+    return getattr(importlib.import_module(module), own) if module else getattr(transformers, name)
 
 
 @contextlib.contextmanager

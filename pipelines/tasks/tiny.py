@@ -37,23 +37,23 @@ def vocabulary() -> dict[str, int]:
     return {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
 
 
-def write_tokenizer(folder: Path, *, max_length: int) -> None:
+def write_tokenizer(folder: Path, *, max_length: int, tokenizer_class: str = "BertTokenizer") -> None:
     """A lower-casing WordPiece tokenizer, as BERT and LayoutLM have."""
-    from transformers import BertTokenizer
+    import transformers
 
-    BertTokenizer(vocabulary(), model_max_length=max_length).save_pretrained(folder)
+    getattr(transformers, tokenizer_class)(vocabulary(), model_max_length=max_length).save_pretrained(folder)
 
 
 def write_model(folder: Path, model_class: str, config: PreTrainedConfig, *, seed: int = 0) -> None:
-    """A model of a class of transformers with random weights, the same each time."""
+    """A model of a class (see ``pipelines.tasks.loading.model_class``) with random weights, the same each time."""
     import torch
-    import transformers
 
+    from pipelines.tasks.loading import model_class as find
     from pipelines.tasks.loading import quiet
 
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
-        model = getattr(transformers, model_class)(config)
+        model = find(model_class)(config)
         for name, weight in model.named_parameters():
             if name.endswith("bias"):  # zero in a fresh model, which would hide a lost bias
                 torch.nn.init.normal_(weight, std=config.initializer_range)

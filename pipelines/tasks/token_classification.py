@@ -11,7 +11,7 @@ L tokens of a window, C labels, W words.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -39,6 +39,8 @@ class TokenClassificationOptions(WindowOptions):
 
     aggregation_strategy: Literal["first", "average", "max"] = "first"
     """how a word's sub-words give its label: the first one's, the mean of their scores, or the surest one's"""
+    label_all_sub_words: bool = False
+    """train on every sub-word of a word, not on its first one alone"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,7 +157,7 @@ class TokenClassification(WindowedTask):
     # ---- training
 
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
-        """Adds ``labels`` (L,): the word's label at its first sub-word, once a page; IGNORED elsewhere."""
+        """Adds ``labels`` (L,): the word's label at its first sub-word, or at all, once a page; IGNORED elsewhere."""
         gold = row.get("labels")
         _, words, _ = words_or_text(row, self.sub_words)
         if not isinstance(gold, list) or len(gold) != len(words):
@@ -167,7 +169,7 @@ class TokenClassification(WindowedTask):
             known = ", ".join(self.labels)
             raise RowError(Code.ENCODE_FAILED, f"the checkpoint knows no label {unknown!r}; it has: {known}")
         wanted: Ints = np.array([numbers[label] for label in gold], np.int32)
-        return [_labelled(one, wanted) for one in examples]
+        return [_labelled(one, wanted, every=self.options.label_all_sub_words) for one in examples]
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """Cross entropy summed over labelled words, over ``num_items``."""
@@ -197,7 +199,12 @@ def _part(row: Row, spans: Sequence[tuple[int, int]]) -> str:
     return text_of(row)[spans[0][0] : spans[-1][1]]
 
 
-def _labelled(one: Example, wanted: Ints) -> Example:
+def _labelled(one: Example, wanted: Ints, *, every: bool) -> Example:
     labels: Ints = np.full(one.length, IGNORED, np.int32)
-    labels[one.arrays["at"]] = wanted[one.arrays["word"]]
-    return Example(arrays={**one.arrays, "labels": labels}, length=one.length)
+    at, past, word = (one.arrays[name] for name in ("at", "past", "word"))
+    if every:
+        for start, end, label in zip(at.tolist(), past.tolist(), wanted[word], strict=True):
+            labels[start:end] = label
+    else:
+        labels[at] = wanted[word]
+    return replace(one, arrays={**one.arrays, "labels": labels})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from pipelines import Task
 from pipelines.tasks.scores import label_names
 from pipelines.tasks.tiny import WORDS
@@ -28,9 +30,16 @@ def boxes(rng: random.Random, count: int) -> list[list[int]]:
     return [[x, y, x + rng.randrange(101), y + rng.randrange(51)] for x, y in corners]
 
 
+def pixels(rng: random.Random, _count: int) -> bytes:
+    """A page of 7 × 7 coloured fields."""
+    fields = np.frombuffer(rng.randbytes(7 * 7 * 3), np.uint8).reshape(7, 7, 3)
+    return fields.repeat(32, axis=0).repeat(32, axis=1).tobytes()
+
+
 COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
     "words": words,
     "boxes": boxes,
+    "pixels": pixels,
     "text": lambda rng, count: " ".join(words(rng, count)) + ".",
     "text_pair": lambda rng, count: " ".join(words(rng, count)) + "?",
     "question": lambda rng, count: f"What is {rng.choice(WORDS)}?",

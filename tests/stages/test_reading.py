@@ -1,7 +1,6 @@
 """Reading through the sandbox: which way a page is read, what a failing engine costs, what stages make of it."""
 
 import hashlib
-import io
 import time
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ import pikepdf
 import pyarrow as pa
 import pytest
 from papers import LINES, born_digital, changed, picture, scan
-from PIL import Image
 from PIL.Image import Transpose
 from transformers import LayoutLMv2ImageProcessorPil
 
@@ -19,7 +17,7 @@ from stages.columns import COLUMNS
 from stages.errors import Code, RowError
 from stages.plan import Plan
 from stages.read import Read, read_fingerprint
-from stages.reading import count_pages, open_sandbox, read_page
+from stages.reading import count_pages, draw_page, open_sandbox, read_page
 from stages.sandbox import SandboxLimits
 from stages.settings import Limits, Ocr, Render, Settings
 
@@ -95,12 +93,24 @@ def test_thumbnails_are_what_transformers_makes_of_the_page(tmp_path, sandbox):
     image = picture(size=(1000, 800))
     image.save(path)
     read = read_page(sandbox, str(path), 1, AUTO, pixels=(224, 224))
-    pixels = np.asarray(Image.open(io.BytesIO(read.image)))
     theirs = LayoutLMv2ImageProcessorPil(apply_ocr=False)(image)["pixel_values"][0]
-    assert (pixels[:, :, ::-1].transpose(2, 0, 1) == np.asarray(theirs)).all()
+    assert (read.pixels[:, :, ::-1].transpose(2, 0, 1) == np.asarray(theirs)).all()
     layer = read_page(sandbox, str(born_digital(tmp_path / "a.pdf")), 1, AUTO, pixels=(100, 60))
     assert layer.reader == "layer:pdfium"
-    assert Image.open(io.BytesIO(layer.image)).size == (60, 100)
+    assert layer.pixels.shape == (100, 60, 3)
+
+
+def test_a_page_that_was_read_is_drawn_again_as_it_was(tmp_path, sandbox):
+    """Born digital, scanned, and lying on its side: the same pixels without reading anything."""
+    lying = tmp_path / "lying.png"
+    picture().transpose(Transpose.ROTATE_270).save(lying)
+    papers = [born_digital(tmp_path / "a.pdf"), scan(tmp_path / "b.pdf", picture(size=(1240, 1754))), lying]
+    for path, way in zip(papers, ("layer:pdfium", "ocr:tesserocr", "ocr:tesserocr@270"), strict=True):
+        read = read_page(sandbox, str(path), 1, AUTO, pixels=(60, 40))
+        assert read.reader == way
+        drawn = draw_page(sandbox, str(path), 1, AUTO, pixels=(60, 40), reader=read.reader)
+        assert (drawn == read.pixels).all()
+        assert drawn.std() > 1
 
 
 # ---- what fails
@@ -238,8 +248,8 @@ def test_read_fills_the_columns_and_keeps_failed_rows(tmp_path):
     first, other, failed = table.to_pylist()
     assert first["words"] == other["words"] == " ".join(LINES).split()
     assert [len(box) for box in first["boxes"]] == [4] * len(first["words"])
-    assert failed["words"] is failed["boxes"] is failed["image"] is None
-    assert Image.open(io.BytesIO(first["image"])).size == (10, 20)
+    assert failed["words"] is failed["boxes"] is failed["pixels"] is None
+    assert len(first["pixels"]) == 20 * 10 * 3
 
 
 def test_pytesseract_through_the_stage_is_transformers_ocr(tmp_path):

@@ -1,0 +1,426 @@
+"""LayoutLMv2's parts: attention, backbone settings, checkpoints as they come, what is refused, what is looked at."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sample_rows import sample_rows
+from transformers import LayoutLMv2Config
+from transformers.models.layoutlmv2.modeling_layoutlmv2 import LayoutLMv2Encoder, relative_position_bucket
+
+import pipelines.layoutlmv2 as ours
+from pipelines import Checkpoint, family, task
+from pipelines.layoutlmv2.attention import Encoder
+from pipelines.layoutlmv2.backbone import FPN
+from pipelines.layoutlmv2.settings import BackboneSettings
+from stages.errors import CheckpointError, Code, RowError, UsageError
+from stages.examples import pack, unpack
+from stages.predict import Predictor
+from stages.settings import Predict
+
+SMALL = {
+    "vocab_size": 60,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 32,
+    "max_position_embeddings": 200,
+    "coordinate_size": 4,
+    "shape_size": 4,
+    "initializer_range": 0.4,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "image_feature_pool_shape": [7, 7, 32],
+    "detectron2_config_args": dict(ours.LIGHT),
+}
+
+
+def config(**changes) -> LayoutLMv2Config:
+    return LayoutLMv2Config(**{**SMALL, **changes})
+
+
+def batch(length: int = 20, size: int = 3, *, seed: int = 0) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, 900, (size, length, 2), generator=random)
+    sides = torch.randint(0, 101, (size, length, 2), generator=random)
+    lengths = torch.tensor([length, *torch.randint(1, length + 1, (size - 1,), generator=random).tolist()])
+    return {
+        "input_ids": torch.randint(1, 60, (size, length), generator=random),
+        "bbox": torch.cat([corners, corners + sides], dim=-1),
+        "attention_mask": (torch.arange(length) < lengths[:, None]).long(),
+        "image": torch.randint(0, 256, (size, 3, 224, 224), dtype=torch.uint8, generator=random),
+    }
+
+
+def model(name: str = "LayoutLMv2Model", **changes):
+    torch.manual_seed(0)
+    made = getattr(ours, name)(config(**changes))
+    for weight in made.parameters():
+        if weight.ndim < 2:
+            torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
+    return made.eval()
+
+
+# ---- attention
+
+
+@pytest.mark.parametrize("length", [1, 7, 90, 180])
+@pytest.mark.parametrize("biases", [(True, True), (True, False), (False, True), (False, False)])
+def test_fused_attention_gives_what_transformers_encoder_gives(length, biases):
+    one_d, two_d = biases
+    about = config(has_relative_attention_bias=one_d, has_spatial_attention_bias=two_d, attn_implementation="sdpa")
+    torch.manual_seed(length)
+    encoder, theirs = Encoder(about).eval(), LayoutLMv2Encoder(about).eval()
+    for weight in encoder.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    theirs.load_state_dict(encoder.state_dict())
+    given = batch(length)
+    hidden, positions = torch.randn(3, length, 24), torch.randint(0, 200, (3, length))
+    there = given["attention_mask"].bool()
+    there[:, 0] = True
+    for where in (positions, torch.arange(length)[None]):
+        places = {"bbox": given["bbox"], "position_ids": where}
+        wanted = theirs(hidden, ~there[:, None, None, :], **{**places, "position_ids": where.expand(3, -1)})
+        for how in ("sdpa", "eager"):
+            about._attn_implementation = how
+            found = encoder(hidden, there, **places).last_hidden_state
+            torch.testing.assert_close(found, wanted.last_hidden_state, rtol=1e-4, atol=1e-5)
+
+
+def test_bins_of_all_distances_are_the_original_s():
+    encoder = Encoder(config(max_position_embeddings=512))
+    for bins, most, buckets, far in ((encoder.bins_1d, 511, 32, 128), (encoder.bins_2d, 1000, 64, 256)):
+        distances = torch.arange(-most, most + 1)
+        assert torch.equal(bins, relative_position_bucket(distances, num_buckets=buckets, max_distance=far))
+
+
+def test_gradients_through_the_fused_kernel_are_those_of_eager():
+    found = {}
+    for how in ("sdpa", "eager"):
+        made = model("LayoutLMv2ForTokenClassification", num_labels=4).train()
+        made.config._attn_implementation = how
+        made(**batch(), labels=torch.arange(60).reshape(3, 20) % 4).loss.backward()
+        found[how] = {name: weight.grad for name, weight in made.named_parameters() if weight.grad is not None}
+    assert any("rel_pos_x_bias" in name for name in found["sdpa"])
+    for name, gradient in found["eager"].items():
+        torch.testing.assert_close(found["sdpa"][name], gradient, rtol=1e-3, atol=1e-5)
+
+
+@torch.no_grad()
+def test_attentions_and_hidden_states_where_asked_for():
+    made = model()
+    made.config._attn_implementation = "sdpa"
+    given = batch()
+    outputs = made(**given, output_attentions=True, output_hidden_states=True)
+    assert [one.shape for one in outputs.attentions] == [(3, 3, 69, 69)] * 2
+    assert len(outputs.hidden_states) == 3
+    torch.testing.assert_close(outputs.attentions[0].sum(-1), torch.ones(3, 3, 69))
+    padded = ~given["attention_mask"][1].bool()
+    assert outputs.attentions[0][1][:, :, :20][:, :, padded].max() == 0
+    plain = made(**given)
+    assert (plain.attentions, plain.hidden_states) == (None, None)
+    torch.testing.assert_close(plain.last_hidden_state, outputs.last_hidden_state, rtol=1e-4, atol=1e-5)
+    assert len(made(**given, return_dict=False)) == 2
+
+
+# ---- arguments
+
+
+@torch.no_grad()
+def test_documented_arguments():
+    made, given = model(), batch()
+    wanted = made(**given).last_hidden_state
+    positions = torch.arange(20).expand(3, -1)
+    types = torch.zeros(3, 20, dtype=torch.long)
+    embedded = made.get_input_embeddings()(given["input_ids"])
+    rest = {name: given[name] for name in ("bbox", "image", "attention_mask")}
+    for more in (
+        {"input_ids": given["input_ids"], "position_ids": positions, "token_type_ids": types},
+        {"inputs_embeds": embedded},
+        {"input_ids": given["input_ids"], "image": made.visual(given["image"])},
+    ):
+        torch.testing.assert_close(made(**{**rest, **more}).last_hidden_state, wanted, rtol=1e-4, atol=1e-5)
+    nowhere = torch.zeros(3, 20, 4, dtype=torch.long)
+    without = {name: each for name, each in given.items() if name != "bbox"}
+    torch.testing.assert_close(made(**without).last_hidden_state, made(**{**given, "bbox": nowhere}).last_hidden_state)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": None}, "needs image"),
+        ({"input_ids": None}, "either input_ids or inputs_embeds"),
+        ({"bbox": torch.full((3, 20, 4), 1001)}, "bbox must be"),
+        ({"bbox": torch.tensor([9, 0, 3, 5]).expand(3, 20, 4)}, "bbox must be"),
+        ({"bbox": torch.full((3, 20, 4), -1)}, "bbox must be"),
+    ],
+)
+def test_wrong_arguments_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        model()(**{**batch(), **change})
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels", "kind"),
+    [
+        ({"num_labels": 1}, torch.tensor([0.5, 1.0, -1.0]), "regression"),
+        ({"num_labels": 4}, torch.tensor([0, 3, 1]), "single_label_classification"),
+        ({"num_labels": 4}, torch.eye(4)[:3], "multi_label_classification"),
+    ],
+)
+def test_a_page_s_loss_goes_by_the_problem_type(changes, labels, kind):
+    made = model("LayoutLMv2ForSequenceClassification", **changes)
+    loss = made(**batch(), labels=labels).loss
+    assert math.isfinite(float(loss.detach()))
+    assert made.config.problem_type == kind
+
+
+# ---- the backbone
+
+
+def test_a_light_backbone_learns_wholly_and_is_light():
+    made = model().visual
+    weights = dict(made.named_parameters())
+    assert sum(weight.numel() for weight in weights.values()) < 500_000
+    assert {name for name, weight in weights.items() if not weight.requires_grad} == {
+        f"backbone.fpn_output{n}.{part}" for n in (3, 4, 5) for part in ("weight", "bias")
+    }
+    assert made(batch()["image"]).shape == (3, 49, 32)
+
+
+def test_depth_width_and_stride_are_settings():
+    light = BackboneSettings.of(ours.LIGHT)
+    deep = BackboneSettings.of({**ours.LIGHT, "MODEL.RESNETS.DEPTH": 50, "MODEL.RESNETS.NUM_GROUPS": 2})
+    first = BackboneSettings.of({**ours.LIGHT, "MODEL.RESNETS.STRIDE_IN_1X1": True, "MODEL.BACKBONE.FREEZE_AT": 3})
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        shapes = {tuple(FPN(each)(images)["p5"].shape) for each in (light, deep, first)}
+    assert shapes == {(1, 32, 2, 3)}
+    assert [len(getattr(FPN(deep).bottom_up, f"res{n}")) for n in (2, 3, 4, 5)] == [3, 4, 6, 3]
+    resnet = FPN(first).bottom_up
+    assert resnet.res3[0].conv1.stride == (2, 2)
+    assert [any(w.requires_grad for w in part.parameters()) for part in (resnet.stem, resnet.res3, resnet.res4)] == [
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"MODEL.RESNETS.DEPTH": 18}, "MODEL.RESNETS.DEPTH must be one of 14, 26, 50, 101, 152, not 18"),
+        ({"MODEL.RESNETS.NORM": "GN"}, "MODEL.RESNETS.NORM must be 'FrozenBN'"),
+        ({"MODEL.RESNETS.NUM_GROUPS": "x"}, "NUM_GROUPS must be a whole number"),
+        ({"MODEL.PIXEL_STD": [1.0]}, "PIXEL_STD must be three numbers"),
+    ],
+)
+def test_a_backbone_that_cannot_be_built_is_refused(args, message):
+    with pytest.raises(UsageError, match=message):
+        BackboneSettings.of({**ours.LIGHT, **args})
+
+
+# ---- checkpoints
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    made = model("LayoutLMv2ForTokenClassification", num_labels=3)
+    made.save_pretrained(tmp_path)
+    back, found = ours.LayoutLMv2ForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(found.values())
+    assert torch.equal(back.layoutlmv2.visual.pixel_std, made.layoutlmv2.visual.pixel_std)
+    assert torch.equal(back.layoutlmv2.encoder.bins_2d, made.layoutlmv2.encoder.bins_2d)
+    with torch.no_grad():
+        torch.testing.assert_close(back(**batch()).logits, made(**batch()).logits)
+    assert back.config.architectures == ["LayoutLMv2ForTokenClassification"]
+
+
+def test_the_base_checkpoint_serves_every_head(tmp_path):
+    """As published, it has the counters of norms that were synchronised, buffers of old releases, and another prefix."""
+    made = model()
+    made.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    counters = {f"{name.removesuffix('running_var')}num_batches_tracked" for name in weights if "running_var" in name}
+    old = {name: torch.zeros((), dtype=torch.long) for name in counters}
+    old |= {"visual.pixel_mean": torch.zeros(3, 1, 1), "embeddings.position_ids": torch.zeros(1, 200)}
+    prefixed = {f"layoutlmv2.{name}": entry for name, entry in {**weights, **old}.items()}
+    save_file(prefixed, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    for name, head in (
+        ("LayoutLMv2Model", set()),
+        ("LayoutLMv2ForTokenClassification", {"classifier.weight", "classifier.bias"}),
+        ("LayoutLMv2ForSequenceClassification", {"classifier.weight", "classifier.bias"}),
+        (
+            "LayoutLMv2ForQuestionAnswering",
+            {"qa_outputs.weight", "qa_outputs.bias", "layoutlmv2.visual_segment_embedding"},
+        ),
+    ):
+        back, found = getattr(ours, name).from_pretrained(tmp_path, output_loading_info=True)
+        assert set(found["missing_keys"]) == head
+        assert not found["unexpected_keys"]
+        assert float(back.base_model.visual.pixel_mean[0]) == pytest.approx(103.53)
+        assert torch.equal(back.base_model.embeddings.position_ids[0], torch.arange(200))
+
+
+def test_fresh_norms_change_nothing_at_first():
+    torch.manual_seed(0)
+    made = ours.LayoutLMv2Model(config())
+    norm = made.visual.backbone.bottom_up.stem.conv1.norm
+    images = torch.rand(1, 16, 4, 4)
+    torch.testing.assert_close(norm(images), images)
+    assert not made.encoder.layer[0].attention.self.q_bias.any()
+
+
+def test_a_checkpoint_without_the_head_is_refused_and_without_unused_weights_is_not(tmp_path, tiny):
+    kind = task("layoutlmv2", "token-classification")
+    shutil.copytree(tiny("layoutlmv2", "features"), tmp_path / "base")
+    with pytest.raises(CheckpointError, match=r"classifier\.bias, classifier\.weight"):
+        opened(kind, tmp_path / "base")
+    shutil.copytree(tiny("layoutlmv2", kind.name), tmp_path / "token")
+    weights = load_file(tmp_path / "token" / "model.safetensors")
+    kept = {name: entry for name, entry in weights.items() if "pooler" not in name and "fpn_output4" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, tmp_path / "token" / "model.safetensors", metadata={"format": "pt"})
+    opened(kind, tmp_path / "token")
+
+
+def opened(kind, folder) -> Predictor:
+    checkpoint = Checkpoint(ref="tiny", path=str(folder), content="0")
+    return Predictor(kind(checkpoint), Predict(dtype="float32", device="cpu")).open()
+
+
+# ---- the tasks
+
+
+def test_the_licence_is_told():
+    found = family("layoutlmv2")
+    assert "NC" in found.licence
+    assert "commercial" in found.notice
+
+
+def test_the_models_are_exported_and_cost_nothing_until_asked_for():
+    code = "import sys, pipelines.layoutlmv2 as m; assert 'torch' not in sys.modules; print(m.LayoutLMv2Model.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "LayoutLMv2Model\n"
+    with pytest.raises(AttributeError, match="no LayoutLMv3Model"):
+        _ = ours.LayoutLMv3Model
+
+
+def test_a_page_is_looked_at_once_whatever_its_windows_and_questions(tiny):
+    kind = task("layoutlmv2", "document-question-answering")
+    predictor = opened(kind, tiny("layoutlmv2", kind.name))
+    rows = sample_rows(kind, seed=5, sizes=(110, 60))
+    asked = [{**row, "question": question} for row in rows for question in ("What is total?", "Who?", "When was it?")]
+    looked = []
+    visual = predictor._task.model.base_model.visual
+    hook = visual.register_forward_hook(lambda _module, given, _found: looked.append(len(given[0])))
+    try:
+        first = predictor.predict(asked)
+        assert sum(looked) == 2
+        with torch.no_grad():
+            next(visual.parameters()).mul_(1.5)  # as a training step would
+        assert predictor.predict(asked) != first
+    finally:
+        hook.remove()
+        with torch.no_grad():
+            next(visual.parameters()).div_(1.5)
+    assert sum(looked) == 4
+
+
+def test_the_image_matters_and_so_do_its_channels(tiny):
+    kind = task("layoutlmv2", "features")
+    predictor = opened(kind, tiny("layoutlmv2", kind.name))
+    row = sample_rows(kind, seed=6, sizes=(9,))[0]
+    red = np.zeros((224, 224, 3), np.uint8)
+    red[..., 0] = 200
+    vectors = [
+        np.array(predictor.predict([{**row, "pixels": pixels}])[0]["vector"])
+        for pixels in (row["pixels"], red.tobytes(), red[..., ::-1].tobytes())
+    ]
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+    assert np.abs(vectors[1] - vectors[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("pixels", [None, b"", b"\0" * 10])
+def test_pixels_of_another_size_are_refused(tiny, pixels):
+    kind = task("layoutlmv2", "features")
+    predictor = opened(kind, tiny("layoutlmv2", kind.name))
+    row = {**sample_rows(kind, sizes=(3,))[0], "pixels": pixels}
+    assert predictor.predict([row])[0].code == Code.ENCODE_FAILED
+
+
+def test_visual_tokens_count_and_pixels_travel_once_a_page(tiny):
+    kind = task("layoutlmv2", "token-classification")
+    predictor = opened(kind, tiny("layoutlmv2", kind.name))
+    record = predictor.encode_rows(sample_rows(kind, sizes=(110,)))[0]
+    assert len(record.examples) > 2
+    assert {one.extra for one in record.examples} == {49}
+    packed = pack(record.examples)
+    assert sum(map(len, packed["bytes"])) < 1.2 * 224 * 224 * 3
+    assert all(np.array_equal(one.arrays["image"], record.examples[0].arrays["image"]) for one in unpack(packed))
+
+
+def test_labels_on_the_first_sub_word_or_on_all(tiny):
+    kind = task("layoutlmv2", "token-classification")
+    folder = tiny("layoutlmv2", kind.name)
+    checkpoint = Checkpoint(ref="tiny", path=str(folder), content="0")
+    row = sample_rows(kind, sizes=(2,))[0]
+    row |= {"words": ["unfurling", "total"], "labels": ["B-TOTAL", "O"]}
+    found = {}
+    for every in (False, True):
+        made = kind(checkpoint, kind.options_type(label_all_sub_words=every))
+        made.load_processor()
+        found[every] = made.encode_labels(row, made.encode(row))[0]
+    first, every = (found[which].arrays["labels"] for which in (False, True))
+    words = found[True].arrays["past"] - found[True].arrays["at"]
+    assert words[0] > 1
+    assert first[1:-1].tolist() == [1, *[-100] * (words[0] - 1), 0, *[-100] * (words[1] - 1)]
+    assert every[1:-1].tolist() == [1] * words[0] + [0] * words[1]
+    assert found[True].extra == 49
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for which, labels in ((False, first), (True, every)):
+        tokenizer.only_label_first_subword = not which
+        theirs = tokenizer(row["words"], boxes=row["boxes"], word_labels=[1, 0])
+        assert theirs["labels"] == labels.tolist()
+
+
+def test_layoutxlm_checkpoints_load(tmp_path):
+    """The multilingual sister: SentencePiece words, one token type, another frame around the text."""
+    from transformers import LayoutXLMTokenizer
+
+    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces += [(f"▁{word}", -1.0) for word in ("total", "facture", "le", "12")]
+    pieces += [(letter, -5.0) for letter in "▁abcdefghijklmnopqrstuvwxyzéü.0123456789"] + [("<mask>", 0.0)]
+    LayoutXLMTokenizer(vocab=pieces, model_max_length=64).save_pretrained(tmp_path)
+    shape = {"vocab_size": len(pieces) + 4, "type_vocab_size": 1, "max_position_embeddings": 66, "pad_token_id": 1}
+    model("LayoutLMv2ForTokenClassification", **shape, num_labels=3).save_pretrained(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert about["model_type"] == "layoutlmv2"
+    kind = task("layoutlmv2", "token-classification")
+    predictor = opened(kind, tmp_path)
+    row = sample_rows(kind, sizes=(40,))[0]
+    row |= {"words": ["Total", "facture", "größe", "12.50"] * 10}
+    answer = predictor.predict([row])[0]
+    assert len(answer["word_labels"]) == 40
+    example = predictor.encode_rows([{**row, "words": row["words"][:4], "boxes": row["boxes"][:4]}])[0].examples[0]
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(tmp_path)(row["words"][:4], boxes=row["boxes"][:4])
+    assert example.arrays["input_ids"].tolist() == theirs["input_ids"]
+    assert example.arrays["bbox"].tolist() == theirs["bbox"]
+
+
+def test_a_row_error_says_what_is_looked_at():
+    from pipelines.tasks.looking import read_pixels
+
+    with pytest.raises(RowError, match="no pixels; the task looks at 224 × 224"):
+        read_pixels({}, (224, 224))
