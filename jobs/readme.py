@@ -86,7 +86,7 @@ def family_table() -> str:
             ],
         )
     heads = ("family", "task", "what it answers", "reads", "answers", "trained by", "default checkpoint", "licence")
-    notices = [f"\n{name}: {family(name).notice}" for name in families() if family(name).notice]
+    notices = [f"\n\n`{name}`: {family(name).notice}." for name in families() if family(name).notice]
     return table(heads, rows) + "".join(notices)
 
 

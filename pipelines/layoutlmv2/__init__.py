@@ -132,6 +132,6 @@ FAMILY = Family(
     checkpoints={"": "microsoft/layoutlmv2-base-uncased@ae6f4350c668f88ec580046e35c670df6ec616c1"},
     licence="CC-BY-NC-SA-4.0",
     tiny=tiny,
-    notice="LayoutLMv2's weights are licensed CC BY-NC-SA 4.0: not for commercial use",
+    notice="the published weights are licensed CC BY-NC-SA 4.0: not for commercial use",
     model_types=("layoutlmv2",),
 )

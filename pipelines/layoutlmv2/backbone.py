@@ -44,6 +44,10 @@ class FPN(nn.Module):
         for level in LEVELS[1:]:
             getattr(self, f"fpn_output{level}").requires_grad_(False)
 
+    def own(self) -> list[nn.Conv2d]:
+        """The pyramid's convolutions, without the ResNet's."""
+        return [child for child in self.children() if isinstance(child, nn.Conv2d)]
+
     def finest(self, images_B3YX: Tensor) -> Tensor:
         """Level ``p2``, (B, C, Y/4, X/4)."""
         level: Tensor = self.fpn_output2(self._merged(self.bottom_up(images_B3YX))[2])  # type: ignore[operator]

@@ -27,8 +27,8 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from pipelines.layoutlmv2.attention import FAR, Encoder, SelfAttention
-from pipelines.layoutlmv2.backbone import LayoutLMv2VisualBackbone
-from pipelines.layoutlmv2.resnet import FrozenBatchNorm2d
+from pipelines.layoutlmv2.backbone import FPN, LayoutLMv2VisualBackbone
+from pipelines.layoutlmv2.resnet import FrozenBatchNorm2d, NormedConv2d
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -54,7 +54,7 @@ class LayoutLMv2PreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Fresh weights as the original draws them; a backbone is then as it is before any pretraining."""
+        """Fresh weights as the originals draw them: the backbone's as detectron2 does, all else as transformers."""
         super()._init_weights(module)
         if isinstance(module, SelfAttention) and module.fast_qkv:
             init.zeros_(module.q_bias)
@@ -67,6 +67,12 @@ class LayoutLMv2PreTrainedModel(PreTrainedModel):
             module.reset_bins()
         elif isinstance(module, LayoutLMv2Model) and module.has_visual_segment_embedding:
             init.normal_(module.visual_segment_embedding, mean=0.0, std=self.config.initializer_range)
+        elif isinstance(module, NormedConv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, FPN):
+            for conv in module.own():
+                init.kaiming_uniform_(conv.weight, a=1)
+                init.zeros_(conv.bias)
         elif isinstance(module, FrozenBatchNorm2d):
             init.ones_(module.weight)
             init.zeros_(module.bias)

@@ -131,6 +131,32 @@ def test_attentions_and_hidden_states_where_asked_for():
     assert len(made(**given, return_dict=False)) == 2
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("how", ["sdpa", "eager"])
+def test_bfloat16_whole_or_by_autocast(how):
+    made = model()
+    made.config._attn_implementation = how
+    wanted = made(**batch()).last_hidden_state
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = made(**batch()).last_hidden_state
+    whole = made.to(torch.bfloat16)(**batch()).last_hidden_state
+    for found in (mixed, whole):
+        assert (found.float() - wanted).abs().mean() < 0.1 * wanted.std()
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    found = []
+    for less_memory in (False, True):
+        made = model("LayoutLMv2ForTokenClassification", num_labels=4).train()
+        if less_memory:
+            made.gradient_checkpointing_enable()
+        made(**batch(), labels=torch.arange(60).reshape(3, 20) % 4).loss.backward()
+        found.append({name: weight.grad for name, weight in made.named_parameters() if weight.grad is not None})
+    assert list(found[0]) == list(found[1])
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient)
+
+
 # ---- arguments
 
 
@@ -244,7 +270,7 @@ def test_what_is_saved_comes_back(tmp_path):
 
 
 def test_the_base_checkpoint_serves_every_head(tmp_path):
-    """As published, it has the counters of norms that were synchronised, buffers of old releases, and another prefix."""
+    """As published, it has counters of norms that were synchronised, buffers of old releases, and another prefix."""
     made = model()
     made.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")

@@ -1,4 +1,4 @@
-"""Pixels for tasks that look at pages: of pages read before, and of a table's images, with OCR where words are missing."""
+"""Pixels for tasks that look at pages: of pages read before, and of a table's images, which are OCR'd where needed."""
 
 from __future__ import annotations
 
