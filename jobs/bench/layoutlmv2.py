@@ -95,8 +95,9 @@ def _models(device: torch.device, *, small: bool) -> tuple[Any, Any]:
         sizes["detectron2_config_args"] = dict(LIGHT)
     torch.manual_seed(0)
     config = LayoutLMv2Config(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    model = LayoutLMv2Model(config).to(device).eval()
-    theirs = LayoutLMv2Encoder(config).to(device).eval()
+    model: Any = LayoutLMv2Model(config)
+    theirs = LayoutLMv2Encoder(config).to(device).eval()  # type: ignore[no-untyped-call]
+    model.to(device).eval()
     theirs.load_state_dict(model.encoder.state_dict())
     return model, theirs
 

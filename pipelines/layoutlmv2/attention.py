@@ -12,7 +12,7 @@ Shape suffixes: B examples, L tokens, text and visual ones, N heads, H numbers a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +37,20 @@ class SelfAttention(original.LayoutLMv2SelfAttention):
         """Whether to return the attention probabilities, which the fused kernel never writes down."""
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: object
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        rel_pos: Tensor | None = None,
+        rel_2d_pos: Tensor | None = None,
+        **_: Any,  # noqa: ANN401  what the original's layers hand on
     ) -> tuple[Tensor, Tensor | None]:
         """The context (B, L, N·H) and the probabilities (B, N, L, L) or None.
 
         ``attention_mask`` (B or 1, N or 1, L or 1, L) is added to the scores: biases, and the lowest number where
-        there is padding.
+        there is padding. The biases themselves, ``rel_pos`` and ``rel_2d_pos``, are in it already.
         """
+        assert rel_pos is None
+        assert rel_2d_pos is None
         heads = (*hidden_states.shape[:2], self.num_attention_heads, self.attention_head_size)
         query_BNLH, key_BNLH, value_BNLH = (
             each.view(heads).transpose(1, 2) for each in self.compute_qkv(hidden_states)
@@ -78,8 +85,8 @@ class Encoder(original.LayoutLMv2Encoder):
 
     def __init__(self, config: LayoutLMv2Config) -> None:
         super().__init__(config)
-        for layer in self.layer:
-            layer.attention.self = SelfAttention(config)
+        for attention in [each for each in self.modules() if isinstance(each, original.LayoutLMv2Attention)]:
+            attention.self = SelfAttention(config)
         self.longest = max(config.max_position_embeddings, math.prod(config.image_feature_pool_shape[:2])) - 1
         self.register_buffer("bins_1d", torch.empty(2 * self.longest + 1, dtype=torch.long), persistent=False)
         self.register_buffer("bins_2d", torch.empty(2 * FAR + 1, dtype=torch.long), persistent=False)
@@ -129,8 +136,9 @@ class Encoder(original.LayoutLMv2Encoder):
         if attention_mask is not None:
             bias = hidden_states.new_zeros((1, 1, 1, 1)) if bias is None else bias
             bias = bias.masked_fill(~attention_mask[:, None, None, :], torch.finfo(bias.dtype).min)
+        for attention in [each for each in self.modules() if isinstance(each, SelfAttention)]:
+            attention.keep_probabilities = bool(kwargs.get("output_attentions"))
         for layer in self.layer:
-            layer.attention.self.keep_probabilities = bool(kwargs.get("output_attentions"))
             hidden_states = layer(hidden_states, bias)
         return BaseModelOutput(last_hidden_state=hidden_states)
 
@@ -138,4 +146,5 @@ class Encoder(original.LayoutLMv2Encoder):
 def _looked_up(weights: nn.Linear, bins_D: Tensor, places_BL: Tensor) -> Tensor:
     """The bias (B, N, L, L) for the distances between ``places``, from the looking token to the one looked at."""
     distances_BLL = places_BL[:, None, :] - places_BL[:, :, None] + len(bins_D) // 2
-    return weights.weight[:, bins_D][:, distances_BLL].transpose(0, 1)
+    heads = weights.weight.index_select(1, bins_D).index_select(1, distances_BLL.flatten())  # quicker than indexing
+    return heads.view(-1, *distances_BLL.shape).transpose(0, 1)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 from transformers import LayoutLMv2Config
 from transformers.modeling_outputs import (
-    BaseModelOutputWithPooling,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
@@ -27,7 +26,7 @@ class _Head(LayoutLMv2PreTrainedModel):
 
     def __init__(self, config: LayoutLMv2Config) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = len(config.id2label or {})
         self.layoutlmv2 = LayoutLMv2Model(config)
         self.layoutlmv2.pooler.requires_grad_(False)
 
@@ -38,7 +37,7 @@ class LayoutLMv2ForSequenceClassification(_Head):
     def __init__(self, config: LayoutLMv2Config) -> None:
         super().__init__(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(3 * config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(3 * config.hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -58,7 +57,7 @@ class LayoutLMv2ForSequenceClassification(_Head):
         seen_BVC = self.layoutlmv2.see(image)
         before_BH = self.layoutlmv2.embed_visual(seen_BVC).mean(dim=1)
         inputs = (input_ids, bbox, seen_BVC, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        outputs: BaseModelOutputWithPooling = self.layoutlmv2(*inputs, **kwargs)
+        outputs: Any = self.layoutlmv2(*inputs, **kwargs)
         hidden_BLH = outputs.last_hidden_state
         after_BH = hidden_BLH[:, -self.layoutlmv2.visual_tokens :].mean(dim=1)
         logits_BC = self.classifier(self.dropout(torch.cat([hidden_BLH[:, 0], before_BH, after_BH], dim=1)))
@@ -72,8 +71,12 @@ class LayoutLMv2ForSequenceClassification(_Head):
     def _loss(self, logits_BC: Tensor, labels: Tensor) -> Tensor:
         """Squared error, cross entropy, or binary cross entropy; where the config leaves it open, by the labels."""
         if self.config.problem_type is None:
-            several = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-            self.config.problem_type = "regression" if self.num_labels == 1 else several
+            if self.num_labels == 1:
+                self.config.problem_type = "regression"
+            elif labels.is_floating_point():
+                self.config.problem_type = "multi_label_classification"
+            else:
+                self.config.problem_type = "single_label_classification"
         if self.config.problem_type == "regression":
             return fn.mse_loss(logits_BC, labels.view_as(logits_BC))
         if self.config.problem_type == "single_label_classification":
@@ -87,7 +90,7 @@ class LayoutLMv2ForTokenClassification(_Head):
     def __init__(self, config: LayoutLMv2Config) -> None:
         super().__init__(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -105,7 +108,7 @@ class LayoutLMv2ForTokenClassification(_Head):
     ) -> TokenClassifierOutput:
         """``logits`` (B, T, C), and ``loss`` where there are labels (B, T); -100 counts for nothing."""
         inputs = (input_ids, bbox, image, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        outputs: BaseModelOutputWithPooling = self.layoutlmv2(*inputs, **kwargs)
+        outputs: Any = self.layoutlmv2(*inputs, **kwargs)
         text_BTH = outputs.last_hidden_state[:, : -self.layoutlmv2.visual_tokens]
         logits_BTC = self.classifier(self.dropout(text_BTH))
         return TokenClassifierOutput(
@@ -122,7 +125,7 @@ class LayoutLMv2ForQuestionAnswering(_Head):
     def __init__(self, config: LayoutLMv2Config, has_visual_segment_embedding: bool = True) -> None:
         config.has_visual_segment_embedding = has_visual_segment_embedding
         super().__init__(config)
-        self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
+        self.qa_outputs = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -144,7 +147,7 @@ class LayoutLMv2ForQuestionAnswering(_Head):
         Positions beyond the text count for nothing.
         """
         inputs = (input_ids, bbox, image, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        outputs: BaseModelOutputWithPooling = self.layoutlmv2(*inputs, **kwargs)
+        outputs: Any = self.layoutlmv2(*inputs, **kwargs)
         text_BTH = outputs.last_hidden_state[:, : -self.layoutlmv2.visual_tokens]
         start_BT, end_BT = (each.squeeze(-1).contiguous() for each in self.qa_outputs(text_BTH).split(1, dim=-1))
         loss = None

@@ -57,8 +57,9 @@ class LayoutLMv2PreTrainedModel(PreTrainedModel):
         """Fresh weights as the originals draw them: the backbone's as detectron2 does, all else as transformers."""
         super()._init_weights(module)
         if isinstance(module, SelfAttention) and module.fast_qkv:
-            init.zeros_(module.q_bias)
-            init.zeros_(module.v_bias)
+            for bias in (module.q_bias, module.v_bias):
+                assert bias is not None
+                init.zeros_(bias)
         elif isinstance(module, original.LayoutLMv2Embeddings):
             init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1]).expand((1, -1)))
         elif isinstance(module, LayoutLMv2VisualBackbone):
@@ -85,6 +86,7 @@ class LayoutLMv2PreTrainedModel(PreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replaces the embeddings of words."""
+        assert isinstance(value, nn.Embedding)
         self._whole().embeddings.word_embeddings = value
 
     def synchronize_batch_norm(self, process_group: ProcessGroup | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class DocumentClassification(WindowedTask, TextClassification):
 
     name = "document-classification"
     summary = "one label, several labels or a number for a page"
-    reads = ("words", "boxes")
+    reads: ClassVar[tuple[str, ...]] = ("words", "boxes")
     optional = ()
     combines = ("label", "score", "scores", "page")
     options_type = DocumentClassificationOptions

@@ -8,6 +8,7 @@ window without it learns the CLS position.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class DocumentQuestionAnswering(AskingTask):
 
     name = "document-question-answering"
     summary = "answers questions with words of the page"
-    reads = ("words", "boxes")
+    reads: ClassVar[tuple[str, ...]] = ("words", "boxes")
     combines = ("question", "answer", "score", "page", "start", "end")
     measures = ("exact_match", "f1", "anls")
     auto_class = "AutoModelForDocumentQuestionAnswering"

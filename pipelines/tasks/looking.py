@@ -51,7 +51,8 @@ class LookingTask(WindowedTask):
         """One example a window, each with the page's ``image`` (Y·X·3,)."""
         image = read_pixels(row, self.pixels)
         return [
-            replace(one, arrays={**one.arrays, "image": image}, extra=self.visual_tokens) for one in super().encode(row)
+            replace(one, arrays={**one.arrays, "image": image}, extra=self.visual_tokens)
+            for one in super().encode(row)  # type: ignore[safe-super]  # of the task that this is put before
         ]
 
     def collate(self, examples: Sequence[Example]) -> Batch:
@@ -64,7 +65,8 @@ class LookingTask(WindowedTask):
 
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """What the task says of each window, after one look at each page."""
-        return super().forward({**batch, "image": self._looked(batch["image"], examples)}, examples)
+        looked = {**batch, "image": self._looked(batch["image"], examples)}
+        return super().forward(looked, examples)  # type: ignore[safe-super]
 
     def _looked(self, image_B3YX: torch.Tensor, examples: Sequence[Example]) -> torch.Tensor:
         """Visual features (B, V, F): those of earlier batches, and those of pages that are new."""
@@ -74,7 +76,7 @@ class LookingTask(WindowedTask):
         keys = [one.arrays["image"].tobytes() for one in examples]
         new = {key: at for at, key in enumerate(keys) if key not in self._seen}
         if new:
-            see: Any = self.model.base_model.see  # type: ignore[operator]
+            see: Any = self.model.base_model.see
             self._seen.update(zip(new, see(image_B3YX[list(new.values())]), strict=True))
         features_BVF = torch.stack([self._seen[key] for key in keys])
         for key in keys:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class PageFeatures(Features, WindowedTask):
     """The last hidden states of an encoder of pages, pooled."""
 
     summary = "a page as a vector, and one a token where asked for"
-    reads = ("words", "boxes")
+    reads: ClassVar[tuple[str, ...]] = ("words", "boxes")
     optional = ()
     options_type = PageFeatureOptions
     options: PageFeatureOptions

@@ -190,7 +190,7 @@ class TokenClassification(WindowedTask):
 class PageTokenClassification(TokenClassification):
     """The same for models that see where a word stands on the page."""
 
-    reads = ("words", "boxes")
+    reads: ClassVar[tuple[str, ...]] = ("words", "boxes")
     optional = ()
     boxed = True
 

@@ -98,7 +98,7 @@ class RowWindows:
         names = ("input_ids", "token_type_ids", "attention_mask", "bbox")
         for place in range(len(found["input_ids"])):
             inputs = {name: torch.tensor([found[name][place]]) for name in names}
-            image = torch.tensor(np.asarray(found["image"][place]))[None]
+            image = torch.tensor(np.ascontiguousarray(found["image"][place]))[None]
             with torch.no_grad():
                 yield place, found, self.model(**inputs, image=image)
 

@@ -149,7 +149,7 @@ def test_gradient_checkpointing_changes_no_gradient():
     for less_memory in (False, True):
         made = model("LayoutLMv2ForTokenClassification", num_labels=4).train()
         if less_memory:
-            made.gradient_checkpointing_enable()
+            made.activation_checkpointing_enable()
         made(**batch(), labels=torch.arange(60).reshape(3, 20) % 4).loss.backward()
         found.append({name: weight.grad for name, weight in made.named_parameters() if weight.grad is not None})
     assert list(found[0]) == list(found[1])
