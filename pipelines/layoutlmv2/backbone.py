@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
+from transformers import initialization as init
 
-from pipelines.layoutlmv2.resnet import FrozenBatchNorm2d, ResNet
+from pipelines.layoutlmv2.resnet import FrozenBatchNorm2d, NormedConv2d, ResNet
 from pipelines.layoutlmv2.settings import BackboneSettings
 
 if TYPE_CHECKING:
@@ -70,6 +71,27 @@ class FPN(nn.Module):
                 lateral if coarser is None else lateral + fn.interpolate(coarser, scale_factor=2.0, mode="nearest")
             )
         return merged
+
+
+def fresh(module: nn.Module) -> None:
+    """Draws the weights of a part of the backbone as detectron2 does; of other modules nothing.
+
+    With transformers' ``initialization``, which leaves alone what came from a checkpoint.
+    """
+    if isinstance(module, LayoutLMv2VisualBackbone):
+        module.reset_pixels()
+    elif isinstance(module, NormedConv2d):
+        init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, FPN):
+        for conv in module.own():
+            assert conv.bias is not None
+            init.kaiming_uniform_(conv.weight, a=1)
+            init.zeros_(conv.bias)
+    elif isinstance(module, FrozenBatchNorm2d):
+        init.ones_(module.weight)
+        init.zeros_(module.bias)
+        init.zeros_(module.running_mean)
+        init.constant_(module.running_var, 1.0 - module.eps)
 
 
 class NormConverter(Protocol):

@@ -27,8 +27,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from pipelines.layoutlmv2.attention import FAR, Encoder, SelfAttention
-from pipelines.layoutlmv2.backbone import FPN, LayoutLMv2VisualBackbone
-from pipelines.layoutlmv2.resnet import FrozenBatchNorm2d, NormedConv2d
+from pipelines.layoutlmv2.backbone import LayoutLMv2VisualBackbone, fresh
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -62,23 +61,12 @@ class LayoutLMv2PreTrainedModel(PreTrainedModel):
                 init.zeros_(bias)
         elif isinstance(module, original.LayoutLMv2Embeddings):
             init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1]).expand((1, -1)))
-        elif isinstance(module, LayoutLMv2VisualBackbone):
-            module.reset_pixels()
         elif isinstance(module, Encoder):
             module.reset_bins()
         elif isinstance(module, LayoutLMv2Model) and module.has_visual_segment_embedding:
             init.normal_(module.visual_segment_embedding, mean=0.0, std=self.config.initializer_range)
-        elif isinstance(module, NormedConv2d):
-            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, FPN):
-            for conv in module.own():
-                init.kaiming_uniform_(conv.weight, a=1)
-                init.zeros_(conv.bias)
-        elif isinstance(module, FrozenBatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.constant_(module.running_var, 1.0 - module.eps)
+        else:
+            fresh(module)
 
     def get_input_embeddings(self) -> nn.Module:
         """The embeddings of words."""
