@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LENGTHS, QUICK_LENGTHS = (128, 512), (16, 48)
 """Text tokens of a window."""
-BATCH = {"cpu": 4, "cuda": 32}
+BATCH = {"cpu": 2, "cuda": 32}
 FUSED, EAGER, THEIRS = "ours, SDPA", "ours, eager", "transformers, eager"
 FORWARD, ENCODER, STEP = "forward", "encoder", "encoder, training step"
 TOLERANCE = 1e-4
@@ -59,7 +59,7 @@ def measure(ask: Ask) -> Report:
         inputs = _inputs(model, batch, length, device)
         apart = max(apart, _apart(model, theirs, inputs))
         for what in (FORWARD, ENCODER, STEP):
-            taken = in_turn(_contenders(model, theirs, inputs, what, turns=1 if ask.quick else 5))
+            taken = in_turn(_contenders(model, theirs, inputs, what, turns=1 if ask.quick else 3))
             named = {name: taken[f"{what}, {length} tokens, {name}"] for name in (FUSED, EAGER, THEIRS)}
             rows += [(what, length, name, 1000 * seconds, named[THEIRS] / seconds) for name, seconds in named.items()]
             if what != STEP:
@@ -74,7 +74,7 @@ def measure(ask: Ask) -> Report:
         checks=() if ask.quick else tuple(checks),
         notes=(
             f"last hidden states of the three differ by {apart:.1e} at most (allowed: {TOLERANCE:.0e})",
-            "random weights of base size; medians of 5; a quarter of each window is padding",
+            "random weights of base size; medians of 3; a quarter of each window is padding",
         ),
         versions=versions("torch", "transformers"),
     )

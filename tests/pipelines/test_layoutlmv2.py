@@ -398,7 +398,7 @@ def test_labels_on_the_first_sub_word_or_on_all(tiny):
     folder = tiny("layoutlmv2", kind.name)
     checkpoint = Checkpoint(ref="tiny", path=str(folder), content="0")
     row = sample_rows(kind, sizes=(2,))[0]
-    row |= {"words": ["unfurling", "total"], "labels": ["B-TOTAL", "O"]}
+    row |= {"words": ["unfurling", "total"], "labels": ["B-COMPANY", "O"]}
     found = {}
     for every in (False, True):
         made = kind(checkpoint, kind.options_type(label_all_sub_words=every))
