@@ -105,9 +105,11 @@ def test_every_level_of_the_backbone(base, given, wanted):
     images = (given["image"] - base.visual.pixel_mean) / base.visual.pixel_std
     backbone = base.visual.backbone
     stem = backbone.bottom_up.stem(images)
-    close(stem[:, ::8, ::8, ::8], wanted["base.stem.slice"], VISUAL)
+    close(stem[:, ::8, ::8, ::8], wanted["base.bottom_up.stem.slice"], VISUAL)
     levels = {**backbone.bottom_up(images), **backbone(images)}
     close(backbone.finest(images), levels["p2"].numpy(), 1e-6)
+    close(levels["p2"].mean(dim=(2, 3)), wanted["base.p2.sample_channel_mean"], VISUAL)
+    close(levels["p2"].std(dim=(2, 3), correction=0), wanted["base.p2.sample_channel_std"], VISUAL)
     for name, level in levels.items():
         steps = [max(size // parts, 1) for size, parts in zip(level.shape[1:], (16, 7, 7), strict=True)]
         close(level[:, :: steps[0], :: steps[1], :: steps[2]], wanted[f"base.{name}.slice"], VISUAL)
