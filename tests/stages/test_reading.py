@@ -38,7 +38,7 @@ def test_a_born_digital_page_is_read_from_its_layer(tmp_path, sandbox):
     read = read_page(sandbox, path, 2, AUTO)
     assert (read.reader, read.width, read.height) == ("layer:pdfium", 420, 595)
     assert read.words.text == "\n".join(LINES)
-    assert read.image is None
+    assert read.pixels is None
 
 
 def test_both_ways_agree_on_words_and_places(tmp_path, sandbox):
