@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 #: The session's scratch folder. Short, because Ray puts sockets below it and a socket's path has at most 107 bytes.
 SCRATCH = Path(tempfile.mkdtemp(prefix="manta-"))
@@ -36,6 +37,9 @@ os.environ.update(
 )
 for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "AWS_PROFILE", "MLFLOW_EXPERIMENT_NAME", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
+
+settings.register_profile("manta", deadline=None)  # how long an example takes is the machine's matter
+settings.load_profile("manta")
 
 TinyFolder = Callable[[str, str], Path]
 

@@ -31,8 +31,10 @@ def boxes(rng: random.Random, count: int) -> list[list[int]]:
 
 
 def pixels(rng: random.Random, _count: int) -> bytes:
-    """A page of 7 × 7 coloured fields."""
-    fields = np.frombuffer(rng.randbytes(7 * 7 * 3), np.uint8).reshape(7, 7, 3)
+    """A page of 7 × 7 coloured fields; draws nothing from ``rng``, so that other columns do not depend on it."""
+    twin = random.Random()
+    twin.setstate(rng.getstate())
+    fields = np.frombuffer(twin.randbytes(7 * 7 * 3), np.uint8).reshape(7, 7, 3)
     return fields.repeat(32, axis=0).repeat(32, axis=1).tobytes()
 
 
