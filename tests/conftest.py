@@ -7,9 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.gloo import Workers
 
 #: The session's scratch folder. Short, because Ray puts sockets below it and a socket's path has at most 107 bytes.
 SCRATCH = Path(tempfile.mkdtemp(prefix="manta-"))
@@ -67,6 +71,15 @@ def ray_local(_scratch: None) -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def gloo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Three processes that can form process groups, started at the first use."""
+    from tests.gloo import workers
+
+    with workers(tmp_path_factory.mktemp("gloo")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
