@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from stages.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunArguments:
@@ -26,6 +28,8 @@ class RunArguments:
     """takes a task's column from another one of the table, nested paths too: question=query.en"""
     retry: tuple[str, ...] = ()
     """error codes, joined by commas, whose rows are tried again"""
+    max_attempts: int = 0
+    """rows that failed so often are not tried again, whatever --retry says; 0 sets no limit"""
     limit: int | None = None
     """most documents to do in this run"""
     address: str | None = None
@@ -38,6 +42,38 @@ class RunArguments:
     """drops rows of documents that are no longer listed"""
     allow_errors: bool = False
     """exits with 0 although rows are in the error table"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleArguments:
+    """``manta schedule``: the ``schedule:`` section beside ``run:`` in one file."""
+
+    cron: str = ""
+    """minute, hour, day of month, month, day of week, as in 30 2 * * 1-5; a sixth field in front is the second"""
+    time_zone: str = "UTC"
+    """where the clock of cron stands, as in Europe/Berlin"""
+    keep_records: int = 100
+    """run records kept in OUTPUT/runs/, the newest; 0 keeps all"""
+
+    def __post_init__(self) -> None:
+        if self.keep_records < 0:
+            raise UsageError(f"schedule.keep_records must be 0 or more, not {self.keep_records}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubernetesArguments:
+    """``manta schedule --manifest``: the ``kubernetes:`` section."""
+
+    name: str = ""
+    """of the CronJob; default: manta- and the config file's name"""
+    namespace: str = ""
+    """where it lives; default: that of kubectl's context"""
+    image: str = "manta:0.1.0"
+    """image of infra/docker, which sends the run"""
+    address: str = "http://manta-head-svc:8265"
+    """dashboard of the Ray cluster that runs it"""
+    token_secret: str = "manta-ray-token"  # noqa: S105 - the name of a Secret
+    """Secret whose key auth_token is the cluster's token"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,6 +124,7 @@ class Books:
             read_fingerprint=self.stamp.read_fingerprint,
             records_per_page=self.prepared.records,
             retry=request.retry_codes,
+            max_attempts=request.max_attempts,
             pages=pages,
         )
         combined = Answers()
@@ -136,7 +137,10 @@ class Books:
     def listed(self, listed: pa.Table, ledger: Ledger) -> None:
         """Takes over what has been listed so far, this table last."""
         self.inputs.add(listed)
-        self.record.documents.listed, self.record.documents.skipped = ledger.listed, ledger.skipped
+        counts = self.record.documents
+        counts.listed, counts.skipped, counts.new, counts.retried = (
+            ledger.listed, ledger.skipped, ledger.new, ledger.retried,
+        )  # fmt: skip
         self.record.pages.skipped = ledger.unfinished_pages
 
     def reused(self, pages: int) -> None:

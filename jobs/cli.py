@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import typer
 
-from jobs.commands import about, demo, measure, outputs, run, train
+from jobs.commands import about, demo, measure, outputs, run, schedule, submit, train
 from stages.errors import MantaError
 
 EXIT_CODES = """\
@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, train, outputs, about, demo, measure):
+for module in (run, train, submit, schedule, outputs, about, demo, measure):
     module.add_to(app)
 
 
@@ -66,3 +66,7 @@ def program() -> None:
         with suppress(OSError):  # a reader that has gone
             stream.flush()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+if __name__ == "__main__":  # python -m jobs.cli, where the program manta is not installed
+    program()

@@ -66,6 +66,7 @@ def plan(request: Request) -> PlanReport:
         read_fingerprint=prepared.read_fingerprint,
         records_per_page=prepared.records,
         retry=request.retry_codes,
+        max_attempts=request.max_attempts,
         pages=open_storage(request.pages) if request.pages else None,
     )
     report = PlanReport(to_retry=_to_retry(prepared))
@@ -93,8 +94,10 @@ def _to_retry(prepared: Prepared) -> int:
     retry = sorted(prepared.request.retry_codes)
     if not retry:
         return 0
-    errors = dataset(prepared.request.output, "errors").to_table(columns=["code", "fingerprint"])
+    errors = dataset(prepared.request.output, "errors").to_table(columns=["code", "fingerprint", "attempts"])
     again = pc.is_in(errors["code"], pa.array(retry, pa.string()))
+    if prepared.request.max_attempts:
+        again = pc.and_(again, pc.less(errors["attempts"], prepared.request.max_attempts))
     return int(pc.sum(pc.and_(again, pc.equal(errors["fingerprint"], prepared.fingerprint))).as_py() or 0)
 
 

@@ -39,6 +39,8 @@ class Request:
     """``--map``: a task's column to its path in the tables."""
     retry: Sequence[str] = ()
     """Codes whose error rows are tried again."""
+    max_attempts: int = 0
+    """Error rows that were tried so often are not tried again; 0: however often."""
     limit: int | None = None
     """Most documents to do in this run."""
     address: str | None = None
@@ -56,6 +58,8 @@ class Request:
             raise UsageError(f"--max-error-rate must be between 0 and 1, not {self.max_error_rate}")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be 1 or more, not {self.limit}")
+        if self.max_attempts < 0:
+            raise UsageError(f"--max-attempts must be 0 or more, not {self.max_attempts}")
         for code in self.retry:
             if code not in set(Code):
                 raise UsageError(f"--retry: no code {code!r}; there are: {', '.join(Code)}")

@@ -11,6 +11,10 @@ class DocumentCounts:
     """Documents of one run; ``listed = ok + partial + failed + skipped``, always."""
 
     listed: int = 0
+    new: int = 0
+    """Of the listed: nothing of them, as they are now, was done before."""
+    retried: int = 0
+    """Of the listed: something of them failed before and was tried again."""
     ok: int = 0
     partial: int = 0
     failed: int = 0

@@ -46,6 +46,9 @@ MACHINE_CODES = frozenset(
     {Code.RENDER_TIMEOUT, Code.OCR_TIMEOUT, Code.CRASH, Code.OUT_OF_MEMORY, Code.INTERNAL},
 )
 
+#: Codes whose cause may go away while the file stays as it is; a schedule tries them again.
+RETRYABLE_CODES = MACHINE_CODES | {Code.NOT_FOUND, Code.PERMISSION}
+
 #: What a person can do about a code; printed by ``manta errors`` and in the report.
 REMEDIES: dict[Code, str] = {
     Code.NOT_FOUND: "the file was listed but is gone: run again, or take it out of the input",

@@ -7,6 +7,8 @@ code is to be retried. What is complete drops out of the plan; what is not is su
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +45,7 @@ class Ledger:
         fingerprint: str,
         records_per_page: int,
         complete: Hashes,
+        again: Hashes,
         known: Progress,
         pages: Storage,
         read_pages: _ReadPages,
@@ -52,6 +55,8 @@ class Ledger:
         self.fingerprint, self.records_per_page = fingerprint, records_per_page
         self.complete = complete
         """Documents with a row in documents/ and nothing to retry, sorted hashes."""
+        self.again = again
+        """Documents with an error row that is to be tried again, sorted hashes."""
         self.known = known
         self.settled = settled
         """Parts that were in order when this was loaded."""
@@ -59,6 +64,10 @@ class Ledger:
         """Listed documents that are complete."""
         self.listed = 0
         """Documents listed so far."""
+        self.new = 0
+        """Listed documents of which nothing was done before, in this version of the file."""
+        self.retried = 0
+        """Listed documents of which something failed before and is tried again."""
         self.unfinished_pages = 0
         """Pages of listed documents that are not complete which an earlier run finished."""
         self._pages, self._read_pages = pages, read_pages
@@ -73,21 +82,24 @@ class Ledger:
         read_fingerprint: str,
         records_per_page: int,
         retry: frozenset[Code] = frozenset(),
+        max_attempts: int = 0,
         pages: Storage | None = None,
     ) -> Ledger:
         """Reads the key columns of an output. ``pages``: where pages/ lies, if elsewhere. For a run that only reads,
-        ``fingerprint`` equals ``read_fingerprint``, and a page in pages/ is done."""
+        ``fingerprint`` equals ``read_fingerprint``, and a page in pages/ is done. Error rows of a code in ``retry``
+        are to be tried again, unless they were tried ``max_attempts`` times (0: however often)."""
         only_reads = fingerprint == read_fingerprint
         pages = pages if pages is not None else storage
         settled = Settled.load(storage, fingerprint=fingerprint, read_fingerprint=read_fingerprint, pages=pages)
-        complete, doubtful = _complete(storage, fingerprint, retry, settled.parts)
+        retries = _Retries(codes=retry, max_attempts=max_attempts)
+        complete, again, doubtful = _complete(storage, fingerprint, retries, settled.parts)
         skip = {} if doubtful else settled.parts
         signature = ("fingerprint", fingerprint)
         columns = ("record", "pages")
         answered = [rows for _, _, rows in open_rows(storage, "results", columns, signature, complete, skip)]
-        for block, ours, rows in open_rows(storage, "errors", ("record", "code"), signature, complete, skip):
-            again = pc.is_in(block.table["code"].filter(pa.array(ours)), pa.array(sorted(retry), pa.string()))
-            answered.append(rows[~np.asarray(again)])
+        columns = ("record", *_Retries.reads)
+        for block, ours, rows in open_rows(storage, "errors", columns, signature, complete, skip):
+            answered.append(rows[~retries.named(where(block.table, ours))])
         read_pages = _ReadPages.load(pages, read_fingerprint, complete, skip)
         if only_reads:
             answered.append(read_pages.rows)
@@ -95,6 +107,7 @@ class Ledger:
             fingerprint=fingerprint,
             records_per_page=records_per_page,
             complete=complete,
+            again=again,
             known=progress(Rows.joined(answered), read_pages.rows, records_per_page),
             pages=pages,
             read_pages=read_pages,
@@ -114,6 +127,10 @@ class Ledger:
         self.listed += len(documents)
         self.skipped += int(complete.sum())
         at = self.known.find(documents)
+        again = ~complete & keys.member(documents, self.again)
+        begun = (at >= 0) & self.known.begun[at] if len(self.known.document) else np.zeros(len(at), np.bool_)
+        self.retried += int(again.sum())
+        self.new += int((~complete & ~again & ~begun).sum())
         self.unfinished_pages += int(self.known.answered[at[(at >= 0) & ~complete]].sum())
         nothing_to_open = (at >= 0) & (self.known.covered | self.known.read)[at] if len(self.known.document) else False
         keep = ~(complete | nothing_to_open)
@@ -177,15 +194,32 @@ class Ledger:
         yield from self._read_pages.tables(self._pages, wanted)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Retries:
+    """Which error rows are tried again."""
+
+    reads: ClassVar[tuple[str, ...]] = ("code", "attempts")
+    codes: frozenset[Code]
+    max_attempts: int
+
+    def named(self, errors: pa.Table) -> Mask:
+        """Which rows they are."""
+        again = pc.is_in(errors["code"], pa.array(sorted(self.codes), pa.string()))
+        if self.max_attempts:
+            again = pc.and_(again, pc.less(pc.fill_null(errors["attempts"], 1), self.max_attempts))
+        return np.asarray(again)
+
+
 def _complete(
-    storage: Storage, fingerprint: str, retry: frozenset[Code], settled: Mapping[str, str]
-) -> tuple[Hashes, bool]:
-    """Documents with a row in documents/, but for those that must be looked at; and whether there are such.
+    storage: Storage, fingerprint: str, retries: _Retries, settled: Mapping[str, str]
+) -> tuple[Hashes, Hashes, bool]:
+    """Documents with a row in documents/, but for those that must be looked at; documents with an error row to be
+    retried; and whether there are documents that must be looked at.
 
     These have an error row to be retried, or a row by a run that lost its lease: it may have been written when what it
     speaks of was gone already, so results/ and errors/ decide.
     """
-    found, again = [], []
+    found, late_rows, again = [], [], []
     late = taken_over(storage)
     columns = ("uri", "source", "fingerprint", *(("run_id",) if late else ()))
     for block in scan_blocks(storage, "documents", columns):
@@ -194,14 +228,15 @@ def _complete(
         if late:
             known = np.asarray([settled.get(entry.name) == entry.version for entry in block.entries])[block.part]
             doubtful = np.asarray(pc.is_in(block.table["run_id"], pa.array(late))) & ~known
-            again.append(keys.documents(where(block.table, doubtful))[1])
-    for block in scan_blocks(storage, "errors", ("uri", "source", "code", "fingerprint")) if retry else ():
-        named = np.asarray(pc.is_in(block.table["code"], pa.array(sorted(retry), pa.string())))
-        ours = where(block.table, named & signed(block.table, "fingerprint", fingerprint))
+            late_rows.append(keys.documents(where(block.table, doubtful))[1])
+    for block in (
+        scan_blocks(storage, "errors", ("uri", "source", "fingerprint", *_Retries.reads)) if retries.codes else ()
+    ):
+        ours = where(block.table, retries.named(block.table) & signed(block.table, "fingerprint", fingerprint))
         again.append(keys.documents(ours)[1])
-    complete = keys.sorted_unique(found)
-    doubtful = keys.member(complete, keys.sorted_unique(again))
-    return (complete[~doubtful], True) if doubtful.any() else (complete, False)
+    complete, tried = keys.sorted_unique(found), keys.sorted_unique(again)
+    doubtful = keys.member(complete, keys.sorted_unique([*late_rows, tried]))
+    return (complete[~doubtful], tried, True) if doubtful.any() else (complete, tried, False)
 
 
 class _ReadPages:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobs.arguments import RunArguments
+from jobs.arguments import KubernetesArguments, RunArguments, ScheduleArguments
 from jobs.commands.common import Json, Quiet, answer, be_quiet, complete_family, complete_task, help_texts, tell
 from stages.errors import ErrorRateError, StoppedError, UsageError
 
@@ -60,6 +60,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command line, each by na
         typer.Option("--text", help="Where words come from: a page's text layer, OCR, or what is better."),
     ] = None,
     retry: Annotated[list[str] | None, typer.Option("--retry", metavar="CODE,...", help=_HELP["retry"])] = None,
+    max_attempts: Annotated[int | None, typer.Option("--max-attempts", metavar="N", help=_HELP["max_attempts"])] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help=_HELP["limit"])] = None,
     address: Annotated[str | None, typer.Option("--address", metavar="RAY", help=_HELP["address"])] = None,
     max_error_rate: Annotated[
@@ -89,6 +90,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command line, each by na
         "checkpoint": checkpoint,
         "map": _pairs(columns) if columns else None,
         "retry": [code for one in retry or () for code in one.split(",") if code] or None,
+        "max_attempts": max_attempts,
         "limit": limit,
         "address": address,
         "max_error_rate": max_error_rate,
@@ -111,6 +113,18 @@ def request_for(
     told: Mapping[str, Given],
 ) -> tuple[Request, RunArguments]:
     """A request from a config file, ``--set`` pairs and options; later ones win. Raises UsageError."""
+    request, filled = read_request(config, sets, told)
+    arguments = filled["run"]
+    assert isinstance(arguments, RunArguments)
+    return request, arguments
+
+
+def read_request(
+    config: str | None,
+    sets: Sequence[str],
+    told: Mapping[str, Given],
+) -> tuple[Request, Mapping[str, object]]:
+    """The same, with all sections of the file."""
     from jobs.config import SETTINGS, fill, read_file, read_sets, settings_of
     from jobs.prepare import TEXT, Request
     from pipelines import Options
@@ -120,7 +134,13 @@ def request_for(
     family, task = (given[name].value if name in given else None for name in ("run.family", "run.task"))
     if family is None:
         raise UsageError("which family? name one, or text to only read: manta run text --input IN --output OUT")
-    schema: dict[str, type | Key] = {"run": RunArguments, **SETTINGS}
+    # A schedule's file serves manta run as well.
+    schema: dict[str, type | Key] = {
+        "run": RunArguments,
+        "schedule": ScheduleArguments,
+        "kubernetes": KubernetesArguments,
+        **SETTINGS,
+    }
     if family != TEXT and task is not None:
         schema["task"] = find_task(str(family), str(task)).options_type
     filled = fill(schema, given)
@@ -139,6 +159,7 @@ def request_for(
         options=options,
         columns=arguments.map,
         retry=arguments.retry,
+        max_attempts=arguments.max_attempts,
         limit=arguments.limit,
         address=arguments.address,
         max_error_rate=arguments.max_error_rate,
@@ -146,7 +167,7 @@ def request_for(
         prune=arguments.prune,
         command=shlex.join(["manta", *sys.argv[1:]]),
     )
-    return request, arguments
+    return request, filled
 
 
 def _pairs(columns: list[str]) -> dict[str, str]:
