@@ -48,7 +48,7 @@ class Schedule:
     def once(self) -> Outcome:
         """One tick, now."""
         with stopping() as stop:
-            return self._tick(stop, missed=0)
+            return self._tick(stop, ticks=1)
 
     def forever(self) -> None:
         """Tick after tick. Raises StoppedError on a signal, once a run under way has committed what is finished."""
@@ -62,16 +62,15 @@ class Schedule:
                     self.say(f"next run at {self._told(due, cron)}")
                 self.clock.wait_until(due, stop)
                 now = self.clock.now()
-                missed = cron.between(due, now)
-                last = now
-                self._tick(stop, missed=missed)
+                ticks, last = cron.between(last, now), now
+                self._tick(stop, ticks=ticks)
 
-    def _tick(self, stop: Stopping, *, missed: int) -> Outcome:
+    def _tick(self, stop: Stopping, *, ticks: int) -> Outcome:
         started = self.clock.now()
         outcome = self.runner(self.words, stop)
         line = str(outcome)
-        if missed:
-            line += f"; makes up for {missed:,} missed"
+        if ticks > 1:
+            line += f"; stands for {ticks:,} ticks"
         dropped = drop_old(open_storage(self.output), self.arguments.keep_records)
         if dropped:
             line += f"; {dropped:,} old run records dropped"

@@ -254,3 +254,32 @@ def test_a_row_of_a_run_that_lost_its_lease_is_looked_at():
     todo = ledger.todo(listed(("a.pdf", "s"), ("b.pdf", "s"), ("c.png", "s")))
     assert todo["uri"].to_pylist() == ["b.pdf"]  # nothing stands behind its row
     assert (ledger.skipped, len(ledger.unfolded())) == (1, 1)
+
+
+# ---- what is tried again
+
+
+def errors_of(*attempts: tuple[str, int]) -> MemoryStorage:
+    """An output of failed documents: (uri, how often it was tried)."""
+    store = MemoryStorage()
+    put(store, "errors", [{"uri": uri, "page": None, "attempts": tried} for uri, tried in attempts])
+    put(store, "documents", [{"uri": uri, "status": "failed"} for uri, _ in attempts])
+    return store
+
+
+def test_rows_that_failed_often_enough_are_left_alone() -> None:
+    store, both = errors_of(("a.pdf", 2), ("b.pdf", 3)), listed(("a.pdf", "s"), ("b.pdf", "s"))
+    corrupt = frozenset({Code.CORRUPT})
+    for most, expected in {0: ["a.pdf", "b.pdf"], 4: ["a.pdf", "b.pdf"], 3: ["a.pdf"], 2: []}.items():
+        ledger = load(store, retry=corrupt, max_attempts=most)
+        assert ledger.todo(both)["uri"].to_pylist() == expected
+        assert (ledger.retried, ledger.skipped, ledger.new) == (len(expected), 2 - len(expected), 0)
+    assert load(store, retry=frozenset({Code.CRASH}), max_attempts=9).todo(both).num_rows == 0
+
+
+def test_new_and_unfinished_documents_are_told_apart() -> None:
+    store = errors_of(("a.pdf", 1))
+    put(store, "results", [{"uri": "b.pdf", "page": 1, "pages": 2, "record": 0}])
+    ledger = load(store, retry=frozenset({Code.CORRUPT}))
+    ledger.todo(listed(("a.pdf", "s"), ("b.pdf", "s"), ("c.png", "s"), ("a.pdf", "changed")))
+    assert (ledger.listed, ledger.new, ledger.retried, ledger.skipped) == (4, 2, 1, 0)
