@@ -6,6 +6,7 @@ https://docs.ray.io/en/releases-2.60.0/cluster/running-applications/job-submissi
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -242,6 +243,8 @@ def _ask(url: str, token: str = "") -> tuple[int, str]:
 
 def _client(url: str, headers: dict[str, str]) -> JobSubmissionClient:
     from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray.dashboard.modules").setLevel(logging.WARNING)  # it tells of every upload
 
     class Client(JobSubmissionClient):
         """Ray's, which would wait for ever for a server that is silent."""
