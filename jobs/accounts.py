@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -10,7 +11,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.logs import ROWS
 from jobs.record import RunRecord
+from stages import metrics
 from stages.errors import MACHINE_CODES, REMEDIES, Code, ErrorRateError
 
 RATE_AFTER = 100
@@ -40,14 +43,21 @@ class Accounts:
         pages, ok = self.record.pages, pc.sum(receipts["ok"]).as_py() or 0
         pages.ok += ok
         pages.failed += receipts.num_rows - ok
+        labels = {"family": self.record.family, "task": self.record.task}
+        metrics.record(metrics.PAGES, ok, {**labels, "state": "ok"})
+        metrics.record(metrics.PAGES, receipts.num_rows - ok, {**labels, "state": "failed"})
         if "seconds:read" in receipts.column_names:  # else an earlier run read them
             readers = Counter((reader or "").split(":")[0] for reader in receipts["reader"].to_pylist())
             pages.text_layer += readers["layer"]
             pages.ocr += readers["ocr"]
         self.errors(code for code in receipts["code"].to_pylist() if code)
+        if ROWS.isEnabledFor(logging.INFO):
+            _tell_of_failed(receipts)
         for name in receipts.column_names:
             if name.startswith("seconds:"):
-                self._seconds[name.removeprefix("seconds:")] += pc.sum(receipts[name]).as_py() or 0.0
+                stage, seconds = name.removeprefix("seconds:"), pc.sum(receipts[name]).as_py() or 0.0
+                self._seconds[stage] += seconds
+                metrics.record(metrics.STAGE_SECONDS, seconds, {**labels, "stage": stage})
         self.record.stage_seconds = {name: round(value, 3) for name, value in self._seconds.items()}
         self.parts.update(part for part in pc.unique(receipts["part"]).to_pylist() if part)
         self._sample()
@@ -57,6 +67,8 @@ class Accounts:
         """Counts error rows by code."""
         for code in codes:
             self._errors[code] += 1
+            labels = {"family": self.record.family, "task": self.record.task, "code": code}
+            metrics.record(metrics.ERROR_ROWS, 1, labels)
             self._machine += Code(code) in MACHINE_CODES
         self.record.errors = dict(sorted(self._errors.items()))
 
@@ -83,3 +95,9 @@ class Accounts:
             f"{self._machine} of {self.done} pages failed for reasons that lie with the machine, more than "
             f"--max-error-rate {self.max_error_rate:g}; most often {worst} ({count} ×): {REMEDIES[Code(worst)]}",
         )
+
+
+def _tell_of_failed(receipts: pa.Table) -> None:
+    for row in receipts.filter(pc.is_valid(receipts["code"])).select(["uri", "page", "record", "code"]).to_pylist():
+        about = {"document": row["uri"], "page": row["page"], "record": row["record"], "code": row["code"]}
+        ROWS.info("a row failed: %s", row["code"], extra=about)

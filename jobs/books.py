@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from jobs.accounts import Accounts
+from jobs.logs import about_run
 from jobs.prepare import Prepared
 from jobs.record import RunRecord
 from jobs.result import dataset
@@ -97,6 +98,7 @@ class Books:
         """What every row is signed with; waits for the MLflow run's id."""
         request, record = self.prepared.request, self.record
         record.run_id = record.mlflow_run_id = self.tracking.run_id
+        about_run(record.run_id)
         self.tracking.params(_params(self.prepared))
         return RunStamp(
             run_id=record.run_id,

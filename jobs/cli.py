@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import typer
 
+from jobs import logs
 from jobs.commands import about, demo, measure, outputs, run, schedule, submit, train
 from stages.errors import MantaError
 
@@ -40,7 +41,7 @@ def main() -> None:
     try:
         app(prog_name="manta")
     except MantaError as error:
-        sys.stderr.write(f"manta: {' '.join(str(error).split())}\n")
+        sys.stderr.write(logs.line(f"manta: {' '.join(str(error).split())}", "ERROR") + "\n")
         sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001 - the last frame: what arrives here is a bug, and said to be one
         traceback.print_exc()

@@ -100,7 +100,7 @@ class Layout:
         gpus = self.settings.predict.workers or int(self.resources.gpus)
         share = min(1.0, PREDICT_CPU * self.resources.cpus / gpus)
         prepare = Prepare(task=self.task, settings=self.settings.predict)
-        predict = Predict(task=self.task, settings=self.settings.predict)
+        predict = Predict(task=self.task, settings=self.settings.predict, family=self.stamp.family)
         return [
             Pool(stages=(*first, prepare), num_cpus=READ_CPU, batch_rows=rows, spread_rows=spread),
             Pool(
@@ -114,7 +114,9 @@ class Layout:
 
     def _model(self, threads: int) -> tuple[Stage, ...]:
         assert self.task is not None
-        predict = PrepareAndPredict(task=self.task, settings=self.settings.predict, threads=threads)
+        predict = PrepareAndPredict(
+            task=self.task, settings=self.settings.predict, threads=threads, family=self.stamp.family
+        )
         return (predict, self._write())
 
     def _write(self) -> WriteResults:

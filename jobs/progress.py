@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from jobs import logs
 from jobs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Progress:
         self._started = self._told = time.monotonic()
         if record.notice:
             self.say(record.notice)
-        if self._console.is_terminal and not self._console.quiet:
+        if self._console.is_terminal and not self._console.quiet and not logs.as_json():
             from rich.live import Live
 
             self._live = Live(console=self._console, transient=True, refresh_per_second=4)
@@ -55,7 +56,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """One line that stays, above the live one."""
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(logs.line(line), markup=False, highlight=False)
 
     def close(self) -> None:
         """The run is over; may be called twice."""

@@ -52,6 +52,8 @@ class Predict(Stage):
     settings: PredictSettings
     threads: int = 0
     """CPU threads of the model; 0 leaves torch's own choice."""
+    family: str = ""
+    """Names the task's family in metrics."""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class Predict(Stage):
 
     def open(self) -> Worker:
         """Loads processor and model."""
-        return _Predict(self.task, Predictor(self.task, self.settings, threads=self.threads).open())
+        return _Predict(self.task, Predictor(self.task, self.settings, threads=self.threads, family=self.family).open())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,8 @@ class PrepareAndPredict(Stage):
     settings: PredictSettings
     threads: int = 0
     """CPU threads of the model; 0 leaves torch's own choice."""
+    family: str = ""
+    """Names the task's family in metrics."""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -95,7 +99,9 @@ class PrepareAndPredict(Stage):
 
     def open(self) -> Worker:
         """Loads processor and model."""
-        return _PrepareAndPredict(self.task, Predictor(self.task, self.settings, threads=self.threads).open())
+        return _PrepareAndPredict(
+            self.task, Predictor(self.task, self.settings, threads=self.threads, family=self.family).open()
+        )
 
 
 class _Worker:

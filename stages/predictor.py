@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import numpy as np
 
+from stages import metrics
 from stages.base import Row
 from stages.batches import BATCH_COST, cut
 from stages.errors import Code, Failure, RowError
@@ -89,12 +91,15 @@ class Predictor:
     device: torch.device
     dtype: torch.dtype
 
-    def __init__(self, task: Task, settings: Settings, *, threads: int = 0) -> None:
-        """``threads`` is how many the model may use, where this process holds that many CPUs; 0 leaves torch's own."""
+    def __init__(self, task: Task, settings: Settings, *, threads: int = 0, family: str = "") -> None:
+        """``threads`` is how many the model may use, where this process holds that many CPUs; 0 leaves torch's own.
+        ``family`` names the task's family in metrics."""
         self._task, self._settings, self._threads = copy.copy(task), settings, threads
+        self._labels = {"family": family, "task": task.name}
 
     def open(self, *, processor: bool = True, model: bool = True) -> Self:
         """Loads the processor, the model, or both. Raises UsageError where one does not fit."""
+        started = time.perf_counter()
         if processor:
             self._task.load_processor()
         if model:
@@ -107,6 +112,7 @@ class Predictor:
             self._task.load_model(self.device, self.dtype)
             budget, self._batch_cost = BUDGETS[self.device.type]
             self._budget = self._settings.token_budget or budget
+            metrics.record(metrics.MODEL_LOAD_SECONDS, time.perf_counter() - started, self._labels)
         return self
 
     def predict(self, rows: Sequence[Row]) -> list[Row | Failure]:
@@ -173,7 +179,14 @@ class Predictor:
                 if answers is None:
                     return batch
                 outputs.update(zip(batch, answers, strict=True))
+                self._count([examples[i].length + examples[i].extra for i in batch])
         return []
+
+    def _count(self, tokens: Sequence[int]) -> None:
+        """Tells metrics of one batch of examples with so many tokens each."""
+        metrics.record(metrics.BATCH_EXAMPLES, len(tokens), self._labels)
+        metrics.record(metrics.TOKENS, sum(tokens), self._labels)
+        metrics.record(metrics.PADDED_TOKENS, len(tokens) * max(tokens), self._labels)
 
     def _cut(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[int]]:
         """The examples ``which`` in batches, by their numbers."""

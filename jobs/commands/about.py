@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs import logs
 from jobs.commands.common import Json, Quiet, answer, answer_json, tell
 
 if TYPE_CHECKING:
@@ -32,8 +33,13 @@ def about(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
+    log_format: Annotated[
+        logs.Format, typer.Option("--log-format", envvar=logs.VARIABLE, help="Lines for people, or JSON.")
+    ] = "text",
 ) -> None:
     """Turn corpora into typed Parquet rows with Hugging Face model families."""
+    del version
+    logs.use(log_format)
 
 
 def families(as_json: Json = False, quiet: Quiet = False) -> None:

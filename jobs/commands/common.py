@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from jobs import logs
 from jobs.schema import field_docs
 
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
@@ -28,7 +29,7 @@ def answer_json(value: object) -> None:
 def tell(text: str, *, quiet: bool = False) -> None:
     """Standard error: what a person may want to know."""
     if not quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(logs.line(text) + "\n")
 
 
 def be_quiet(quiet: bool) -> None:

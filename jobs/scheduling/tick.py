@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from jobs.logs import message_of
 from jobs.stopping import Stopping
 from stages.errors import MantaError, StoppedError
 
@@ -101,6 +102,6 @@ def _outcome(code: int, out: str, err: str, started: float) -> Outcome:
     except ValueError:  # cut off amid its record
         record = None
     lines = [line for line in err.splitlines() if line.strip()]
-    said = lines[-1].removeprefix("manta: ")[:_LINE] if lines else ""
+    said = message_of(lines[-1]).removeprefix("manta: ")[:_LINE] if lines else ""
     seconds = round(time.monotonic() - started, 1)
     return Outcome(exit_code=code, seconds=seconds, record=record, said=said)
