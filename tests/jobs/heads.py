@@ -25,6 +25,8 @@ class Head:
     """A head under way."""
 
     url: str
+    metrics: str
+    """Where Prometheus would scrape it; asks for no token."""
     token: str
     folder: Path
     """Ray's temporary folder: sessions and their logs."""
@@ -63,12 +65,14 @@ def running(folder: Path) -> Iterator[Head]:
         f"--metrics-export-port={metrics}", f"--dashboard-agent-grpc-port={grpc}", "--num-cpus=2",
         "--object-store-memory=200000000", "--disable-usage-stats", f"--temp-dir={folder}",
     ]  # fmt: skip
-    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    # Processes tell their metrics every ten seconds, unless told otherwise: longer than these jobs last.
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_metrics_report_interval_ms": "300"}
     env.pop("PYTHONPATH", None)  # jobs bring the code with them
     process = subprocess.Popen(
         command, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    head = Head(url=f"http://127.0.0.1:{dashboard}", token=token, folder=folder)
+    urls = [f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}/metrics"]
+    head = Head(url=urls[0], metrics=urls[1], token=token, folder=folder)
     try:
         _wait(head, process)
         yield head

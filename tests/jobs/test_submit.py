@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import requests
 
 from jobs import cli
 from jobs.commands.submit import check
@@ -70,6 +71,11 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def scraped(head: Head) -> list[str]:
+    """The metrics of Manta that the head's machine exports."""
+    return [line for line in requests.get(head.metrics, timeout=10).text.splitlines() if line.startswith("ray_manta")]
+
+
 # ---- on a cluster
 
 
@@ -101,6 +107,9 @@ def test_a_run_is_sent_and_its_exit_code_comes_back(head, tmp_path) -> None:
     assert code == 0
     assert f"is at {head.url} already" in err
     assert len(list((output / "runs").glob("*.json"))) == 2
+
+    for line in ("ray_manta_pages_total{", "ray_manta_error_rows_total{", "ray_manta_stage_seconds_total{"):
+        assert [one for one in scraped(head) if one.startswith(line) and 'family="text"' in one], line
 
     for name, content in head.logs().items():
         assert head.token.encode() not in content, name
