@@ -144,8 +144,8 @@ def _wait(
     except StoppedError as error:
         if not asked.stop_on_interrupt:
             raise MantaError(
-                f"the job goes on; stop it with: ray job stop {name}; "
-                f"go on watching with: manta submit --submission-id {name} -- {shlex.join(asked.words)}"
+                f"the job goes on; stop it with: ray job stop --address {cluster.url} {name}; go on watching with: "
+                f"manta submit --address {cluster.url} --submission-id {name} -- {shlex.join(asked.words)}"
             ) from error
         say(f"stopping job {name}; what is finished is being committed")
         cluster.stop(name)
