@@ -16,6 +16,7 @@ import typer
 
 from jobs import logs
 from jobs.commands import about, demo, measure, outputs, run, schedule, submit, train
+from jobs.sealed import unseal_environment
 from stages.errors import MantaError
 
 EXIT_CODES = """\
@@ -39,6 +40,7 @@ def main() -> None:
     """The ``manta`` program."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
+        unseal_environment()  # of a job that manta submit sent
         app(prog_name="manta")
     except MantaError as error:
         sys.stderr.write(logs.line(f"manta: {' '.join(str(error).split())}", "ERROR") + "\n")

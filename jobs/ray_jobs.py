@@ -244,7 +244,8 @@ def _ask(url: str, token: str = "") -> tuple[int, str]:
 def _client(url: str, headers: dict[str, str]) -> JobSubmissionClient:
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray.dashboard.modules").setLevel(logging.WARNING)  # it tells of every upload
+    for name in ("dashboard_sdk", "job.sdk"):  # they tell of every upload
+        logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
 
     class Client(JobSubmissionClient):
         """Ray's, which would wait for ever for a server that is silent."""

@@ -17,7 +17,7 @@ from stages.errors import UsageError
 NAME = "MANTA_SEALED"
 """The environment variable that holds the encrypted values."""
 HOOK = "jobs.sealed.unseal_environment"
-"""What every worker process of the job runs first."""
+"""What every worker process of the job runs first; its driver, which Ray starts without, is ``manta`` itself."""
 _PURPOSE = b"manta submit: environment of a job"
 
 
