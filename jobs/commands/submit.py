@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from jobs.submit import Submitted
 
 SENDABLE = ("run", "train")
-_PLACES = ("input", "output", "pages", "data", "eval_data")
+_PLACES = ("input", "output", "pages", "data", "eval_data", "checkpoint")
 """Arguments that name places, which the cluster's machines must see."""
 _ABOUT = """\
 Run a command on a Ray cluster: send it, show its log, and exit with its code.
@@ -149,7 +150,9 @@ def _places(given: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         inside = settings[key].value if key in settings else None
         label = f"--{name.replace('_', '-')}" if _many(told.get(name)) else f"{key}:"
         for value in _many(told.get(name)) or _many(inside):
-            yield label, str(value)
+            # A checkpoint may be a name of the Hub, which looks like a folder.
+            if name != "checkpoint" or Path(str(value)).exists():
+                yield label, str(value)
 
 
 def _many(value: object) -> list[object]:

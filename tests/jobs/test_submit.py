@@ -310,10 +310,12 @@ def test_secrets_do_not_go_to_a_cluster_without_a_token(manta, server, monkeypat
         (["run", "text", "--input", "s3://in", "--output", "out"], "--output out is a place on this machine"),
         (["run", "text", "--set", "run.output=out"], "run.output: out is a place on this machine"),
         (["train", "bert", "--data", "rows.parquet"], "--data rows.parquet is a place on this machine"),
+        (["run", "bert", "--checkpoint", "tests"], "--checkpoint tests is a place on this machine"),
         (["run", "text", "--config", "/no/such.yaml"], "/no/such.yaml: No such file"),
     ],
 )
-def test_a_command_that_cannot_work_there_is_not_sent(words, message) -> None:
+def test_a_command_that_cannot_work_there_is_not_sent(words, message, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
     with pytest.raises(UsageError, match=message):
         check(words)
 
@@ -323,7 +325,7 @@ def test_places_of_a_config_file_are_checked(tmp_path) -> None:
     config.write_text("run: {family: text, input: [s3://in/, scans], output: /shared/out}\n")
     with pytest.raises(UsageError, match=r"run\.input: scans is a place on this machine"):
         check(["run", "--config", str(config)])
-    check(["run", "--config", str(config), "--input", "/shared/scans"])
+    check(["run", "--config", str(config), "--input", "/shared/scans", "--checkpoint", "org/name"])
 
 
 def test_wrong_options_of_the_sent_command_are_told_here(manta) -> None:
