@@ -89,7 +89,7 @@ def measure(ask: Ask) -> Report:
             f"{cores()} processes each",
             "words count as right letter by letter, signs included and case not, as often as they stand on both sides",
             f"{RUN} runs a tiny checkpoint, so that OCR is what takes time; a core is shared as 0.02 planning, 0.88 "
-            "reading and 0.10 predicting (jobs/pools.py)",
+            "reading and 0.10 predicting (jobs/pools.py; manta bench shares tries others)",
         ),
         versions={**versions("tesserocr", "transformers", "ray"), "tesseract": program_version("tesseract")},
     )
