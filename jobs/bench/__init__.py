@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -44,7 +43,6 @@ def bench(name: str, *, as_json: bool, write: Path | None, data: Path | None, qu
     """
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data} is no folder")
-    os.environ.setdefault("OMP_THREAD_LIMIT", "1")  # tesseract's threads take each other's cores: several times slower
     try:
         report = find(name).measure(Ask(data=data, quick=quick))
     except ModuleNotFoundError as error:

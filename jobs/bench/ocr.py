@@ -63,7 +63,7 @@ class Bout:
 
 def measure(ask: Ask) -> Report:
     """Speed, words, and settings side by side."""
-    os.environ["OMP_THREAD_LIMIT"] = "1"
+    os.environ["OMP_THREAD_LIMIT"] = "1"  # tesseract's threads take each other's cores: several times slower
     count, copies = QUICK if ask.quick else FULL
     turns = 1 if ask.quick else 3
     with tempfile.TemporaryDirectory(prefix="manta-bench-") as folder:

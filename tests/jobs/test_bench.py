@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -351,3 +352,18 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(monkeyp
         benches.bench("pages", as_json=False, write=None, data=None, quick=True)
     with pytest.raises(UsageError, match=r"^the demo needs no_such_package: pip install 'manta\[demo\]'$"):
         need("the demo", ("no_such_package", "json"), "demo")
+
+
+def test_no_bench_is_held_to_one_thread_unless_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of ours and of the peers would all run on one core, and the figures be of another machine."""
+    monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
+
+    class Looking:
+        def measure(self, ask: Ask) -> Report:
+            return report(notes=(f"limit {os.environ.get('OMP_THREAD_LIMIT')}",))
+
+    monkeypatch.setattr(benches, "find", lambda _: Looking())
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    benches.bench("pages", as_json=False, write=None, data=None, quick=True)
+    assert "limit None" in out.getvalue()
