@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from jobs.extras import need
 from jobs.sealed import ray_token
 from jobs.stopping import Stopping
 from stages.errors import MantaError, UsageError
@@ -65,7 +66,7 @@ class Cluster:
 
         The token goes only to a server that asks for one. Raises UsageError where none answers, or the token is wrong.
         """
-        _import_client()
+        need("manta submit", ("aiohttp", "cryptography", "requests"), "submit")
         url = _url(address)
         status, version = _ask(url)
         token = ""
@@ -254,15 +255,6 @@ def _client(url: str, headers: dict[str, str]) -> JobSubmissionClient:
             return super()._do_request(*args, **{"timeout": _ANSWER_S, **kwargs})
 
     return Client(url, headers=headers)
-
-
-def _import_client() -> None:
-    try:
-        import aiohttp  # noqa: F401
-        import cryptography  # noqa: F401
-        import ray.job_submission  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"manta submit needs {error.name}: pip install 'manta[submit]'") from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import zoneinfo
 from datetime import UTC, datetime
 from typing import Protocol
 
+from jobs.extras import need
 from jobs.stopping import Stopping
 from stages.errors import UsageError
 
@@ -48,11 +49,10 @@ class Cron:
 
     def __init__(self, expression: str, time_zone: str) -> None:
         """Raises UsageError for an expression or a zone that there is not."""
-        try:
-            from cronsim import CronSim, CronSimError
-        except ImportError as error:
-            raise UsageError("manta schedule needs cronsim: pip install 'manta[submit]'") from error
-        self._simulate, self._error = CronSim, CronSimError
+        need("manta schedule", ("cronsim",), "submit")
+        from cronsim import CronSim, CronSimError
+
+        self._simulate = CronSim
         self.expression, self.zone = expression, _zone(time_zone)
         try:
             CronSim(expression, datetime.now(self.zone))
