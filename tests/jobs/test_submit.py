@@ -18,7 +18,7 @@ from typing import ClassVar
 import pytest
 import requests
 
-from jobs import cli
+from jobs import cli, ray_jobs
 from jobs.commands.submit import check
 from jobs.packing import packed
 from jobs.ray_jobs import Cluster
@@ -257,6 +257,37 @@ def test_a_head_that_is_still_coming_up_is_waited_for(server, monkeypatch) -> No
     handler.refusals = 10
     with pytest.raises(MantaError, match="has no agent to start jobs, for 0 s now"):
         cluster.send("true", submission_id="y", working_dir=None, env_vars={}, hook=None, wait_s=0)
+
+
+class _Breaking:
+    """A cluster whose connections break: the log's once, all others always."""
+
+    def __init__(self) -> None:
+        self.logs = iter([["one\n", "tw", None], ["one\n", "two\nthr", "ee\n"]])
+
+    async def tail_job_logs(self, _: str):
+        for chunk in next(self.logs):
+            if chunk is None:
+                raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
+            yield chunk
+
+    def get_job_info(self, _: str) -> None:
+        raise requests.ConnectionError("Connection refused")
+
+
+def test_a_log_goes_on_where_its_connection_broke() -> None:
+    said: list[str] = []
+    log = ray_jobs._Log(_Breaking(), "j", said.append)
+    log.start()
+    log.join(20)
+    assert "".join(said) == "one\ntwo\nthree\n"
+
+
+def test_a_cluster_that_stays_away_ends_the_watching(monkeypatch) -> None:
+    monkeypatch.setattr(ray_jobs, "_AWAY_S", 0.5)
+    with pytest.raises(MantaError, match="http://head is out of reach .*; the job j may still run") as told:
+        Cluster(_Breaking(), "http://head", "2.60.0", "").follow("j", None, Stopping())
+    assert told.value.exit_code == 1
 
 
 @pytest.mark.parametrize(
