@@ -285,7 +285,7 @@ def test_a_log_goes_on_where_its_connection_broke() -> None:
 
 def test_a_cluster_that_stays_away_ends_the_watching(monkeypatch) -> None:
     monkeypatch.setattr(ray_jobs, "_AWAY_S", 0.5)
-    with pytest.raises(MantaError, match="http://head is out of reach .*; the job j may still run") as told:
+    with pytest.raises(MantaError, match=r"http://head is out of reach .*; the job j may still run") as told:
         Cluster(_Breaking(), "http://head", "2.60.0", "").follow("j", None, Stopping())
     assert told.value.exit_code == 1
 
