@@ -15,6 +15,7 @@ from contextlib import suppress
 import typer
 
 from jobs import logs
+from jobs.cluster import leave
 from jobs.commands import about, demo, measure, outputs, run, schedule, submit, train
 from jobs.sealed import unseal_environment
 from stages.errors import MantaError
@@ -65,6 +66,7 @@ def program() -> None:
         main()
     except SystemExit as end:
         code = end.code
+    leave()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # a reader that has gone
             stream.flush()
