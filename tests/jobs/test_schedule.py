@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,7 +255,9 @@ def test_each_file_is_done_once_and_failures_a_few_times(manta, tmp_path) -> Non
 def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> None:
     config = configured(tmp_path, schedule={"cron": "* * * * * *"})
     files, output = tmp_path / "in", tmp_path / "out"
-    corpus.pdf(files / "first.pdf", 2)
+    corpus.scan(files / "scan0.png")
+    for i in range(1, 16):
+        shutil.copyfile(files / "scan0.png", files / f"scan{i}.png")
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", "schedule", str(config)],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
@@ -273,19 +276,21 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
         found = [json.loads(path.read_text()) for path in output.glob("runs/*.json")]
         return sorted(found, key=lambda one: one["started"])
 
+    def runs() -> list[psutil.Process]:
+        return psutil.Process(process.pid).children()
+
     def until(done: Callable[[], object]) -> None:
         give_up = time.monotonic() + 120
         while not done():
             assert process.poll() is None
             assert time.monotonic() < give_up
+            assert len(runs()) <= 1  # none overlap
             time.sleep(0.05)
 
     try:
-        until(records)
-        for i in range(16):
-            corpus.scan(files / f"scan{i}.png")
-        until(lambda: len(pages()) > 2)
-        run = next(one for one in psutil.Process(process.pid).children() if "run" in one.cmdline())
+        until(pages)
+        corpus.pdf(files / "new.pdf", 2)
+        (run,) = runs()
         run.kill()
         until(lambda: any(one["documents"]["listed"] == 17 for one in records()))
     finally:
@@ -297,12 +302,12 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
     assert "ticks" in lines[-1]  # each run is longer than the period
     for one, other in itertools.pairwise(records()):
         assert one["finished"] <= other["started"]
-    assert pages() == {"first.pdf": 2, **{f"scan{i}.png": 1 for i in range(16)}}
+    assert pages() == {"new.pdf": 2, **{f"scan{i}.png": 1 for i in range(16)}}
     rest = next(one for one in records() if one["documents"]["listed"] == 17)
-    runs = Counter(pq.read_table(output / "pages")["run_id"].to_pylist())
-    killed = sum(count for run_id, count in runs.items() if run_id not in {one["run_id"] for one in records()})
+    by_run = Counter(pq.read_table(output / "pages")["run_id"].to_pylist())
+    killed = sum(count for run_id, count in by_run.items() if run_id not in {one["run_id"] for one in records()})
     assert killed > 0
-    assert rest["pages"]["ok"] == 16 - killed  # only what was left
+    assert rest["pages"]["ok"] == 18 - killed  # only what was left, and what is new
 
 
 def test_a_run_that_is_told_to_stop_is_waited_for_and_told_of(monkeypatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,15 +98,11 @@ def test_a_run_is_sent_and_its_exit_code_comes_back(head, tmp_path) -> None:
     assert records[0]["command"].startswith("manta run --address auto text --input")
 
     corpus.broken(files / "bad.pdf")
-    code, out, err = ended(submitting(head, "--quiet", "--", *run))
-    assert (code, out) == (3, "")
-    assert err.startswith("manta: job ")
-    assert err.endswith("failed with exit code 3\n")
-
+    code, out, err = ended(submitting(head, "--no-wait", "--submission-id", "again", "--", *run))
+    assert (code, out) == (0, "again\n")
     # The name of a job that is there: followed, not sent again.
-    code, out, err = ended(submitting(head, "--submission-id", told["submission_id"], "--", *run))
-    assert code == 0
-    assert f"is at {head.url} already" in err
+    code, out, err = ended(submitting(head, "--quiet", "--submission-id", "again", "--", *run))
+    assert (code, out, err) == (3, "", "manta: job again failed with exit code 3\n")
     assert len(list((output / "runs").glob("*.json"))) == 2
 
     for line in ("ray_manta_pages_total{", "ray_manta_error_rows_total{", "ray_manta_stage_seconds_total{"):
@@ -115,17 +112,6 @@ def test_a_run_is_sent_and_its_exit_code_comes_back(head, tmp_path) -> None:
         assert head.token.encode() not in content, name
         assert SECRET.encode() not in content, name
     assert any(b"good.pdf" in content or b"1 ok" in content for content in head.logs().values())  # they are the logs
-
-
-def test_a_configuration_that_the_cluster_refuses_exits_with_2(head, tmp_path) -> None:
-    words = ("run", "text", "--input", tmp_path, "--output", tmp_path / "out", "--set", "render.dpi=3")
-    process = submitting(head, "--no-wait", "--", *words)
-    code, out, _ = ended(process)
-    assert code == 0
-    name = out.strip()
-    code, _, err = ended(submitting(head, "--submission-id", name, "--", *words))
-    assert code == 2
-    assert "render.dpi must be between 18 and 1200" in err
 
 
 SHOW = """
@@ -171,8 +157,9 @@ def test_sealed_values_reach_driver_and_workers_and_no_table(head, monkeypatch) 
 def test_ctrl_c_stops_the_job_which_commits_what_is_finished(head, tmp_path) -> None:
     files, output = tmp_path / "in", tmp_path / "out"
     files.mkdir()
-    for i in range(60):
-        corpus.scan(files / f"{i}.png", f"RECEIPT {i}")
+    corpus.scan(files / "0.png")
+    for i in range(1, 60):
+        shutil.copyfile(files / "0.png", files / f"{i}.png")
     process = submitting(
         head, "--stop-on-interrupt", "--", "run", "text", "--input", files, "--output", output, "--text", "ocr"
     )
