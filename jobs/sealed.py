@@ -24,7 +24,7 @@ _PURPOSE = b"manta submit: environment of a job"
 def ray_token() -> str:
     """The token of this machine's user, found where Ray looks for it: RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH,
     ``~/.ray/auth_token``. Empty where there is none. Raises UsageError for a file that cannot be read."""
-    from ray._raylet import AuthenticationTokenLoader
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
 
     loader = AuthenticationTokenLoader.instance()

@@ -15,6 +15,7 @@ from stages.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.prepare import Request
+    from jobs.scheduling.tick import Outcome
 
 _ABOUT = """\
 Run the same thing by the clock: what is new, and what failed for reasons that may have passed.
@@ -62,12 +63,16 @@ def schedule(
         words=words(config, request.retry, request.max_attempts),
         output=request.output,
         say=lambda line: tell(line, quiet=quiet),
-        hear=lambda outcome: answer(json.dumps(outcome.record)) if as_json else None,
+        hear=_answer if as_json else lambda _: None,
     )
     if not once:
         task.forever()
     outcome = task.once()
     raise typer.Exit(outcome.exit_code if outcome.exit_code >= 0 else 1)
+
+
+def _answer(outcome: Outcome) -> None:
+    answer(json.dumps(outcome.record))
 
 
 def _manifest(config: str, request: Request, filled: Mapping[str, object]) -> str:

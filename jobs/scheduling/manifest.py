@@ -53,7 +53,8 @@ def manifest(path: str, words: Sequence[str], schedule: ScheduleArguments, kuber
             "jobTemplate": {"spec": {"backoffLimit": 0, "template": _pod(name, words, kubernetes)}},
         },
     }
-    return yaml.dump_all([config, job], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump_all([config, job], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
 
 
 def _pod(name: str, words: Sequence[str], kubernetes: KubernetesArguments) -> dict[str, object]:
