@@ -28,6 +28,7 @@ ENTITY = pa.struct(
         ("box", BOX),
     ],
 )
+SEQUENCE = pa.struct([("text", pa.string()), ("score", pa.float32())])
 FILL = pa.struct([("token", pa.string()), ("score", pa.float32()), ("text", pa.string())])
 FAILURE = pa.struct(
     [
@@ -104,6 +105,8 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("next_sentence", pa.bool_(), "record", "whether the second text follows the first")
     yield column("choice", count, "record", "which of the choices fits best, from 0")
     yield column("generated_text", text, "record", "the text and its continuation")
+    yield column("translation", text, "record", "the text in another language; in a training table, the right one")
+    yield column("sequences", pa.list_(SEQUENCE), "record", "every text written, where several were asked for")
     yield column("perplexity", pa.float32(), "record", "exp of the mean negative log likelihood of the text's tokens")
     # What every answer is signed with
     yield column("status", text, "document", "ok, partial (some pages failed) or failed")

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.checkpoint import at_hand
 from pipelines.family import Checkpoint
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
-    """The checkpoint's fast tokenizer. Raises CheckpointError where it has none."""
+def load_tokenizer(checkpoint: Checkpoint, *, fast: bool = True) -> PreTrainedTokenizerFast:
+    """The checkpoint's fast tokenizer. Raises CheckpointError where it has none.
+
+    ``fast=False`` admits one in Python, for architectures that have no other; it lacks the backend's methods.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(at_hand(checkpoint), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {_line(error)}") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+    if fast and not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"{checkpoint.ref} has only a slow tokenizer; save it with a tokenizer.json")
-    return tokenizer
+    return cast("PreTrainedTokenizerFast", tokenizer)
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:

@@ -67,8 +67,18 @@ def write_bpe_tokenizer(folder: Path, *, max_length: int, tokenizer_class: str =
     return len(tokenizer)
 
 
-def write_model(folder: Path, model_class: str, config: PreTrainedConfig, *, seed: int = 0) -> None:
-    """A model of a class (see ``pipelines.tasks.loading.model_class``) with random weights, the same each time."""
+def write_model(
+    folder: Path,
+    model_class: str,
+    config: PreTrainedConfig,
+    *,
+    seed: int = 0,
+    max_new_tokens: int = 0,
+) -> None:
+    """A model of a class (see ``pipelines.tasks.loading.model_class``) with random weights, the same each time.
+
+    ``max_new_tokens`` is the length at which a model that writes stops by itself.
+    """
     import torch
 
     from pipelines.tasks.loading import model_class as find
@@ -79,5 +89,7 @@ def write_model(folder: Path, model_class: str, config: PreTrainedConfig, *, see
         model = find(model_class)(config)
         for name, weight in model.named_parameters():
             if name.endswith("bias"):  # zero in a fresh model, which would hide a lost bias
-                torch.nn.init.normal_(weight, std=config.initializer_range)
+                torch.nn.init.normal_(weight, std=getattr(config, "initializer_range", 0.3))
+        if max_new_tokens:
+            model.generation_config.update(max_new_tokens=max_new_tokens, max_length=None)
         model.save_pretrained(folder)
