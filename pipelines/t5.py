@@ -37,7 +37,8 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001 - it has one task
     """A T5 of two layers, 32 wide, that takes 64 tokens and writes at most 16."""
     from transformers import T5Config, T5Tokenizer
 
-    pieces = dict.fromkeys(["▁", *(f"▁{word.title()}" for word in WORDS), *CHARACTERS, *CHARACTERS.upper()])
+    told = (*(word.title() for word in WORDS), "translate", "to", "English", "German:")
+    pieces = dict.fromkeys(["▁", *(f"▁{word}" for word in told), *CHARACTERS, *CHARACTERS.upper()])
     scores = [(piece, -float(len(piece) == 1) * 5 - 1) for piece in pieces]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *scores]
     tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0, additional_special_tokens=[], model_max_length=64)

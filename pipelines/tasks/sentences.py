@@ -32,20 +32,22 @@ def fitting(text: str, span: Span, size: Callable[[str], int], room: int) -> lis
     if size(text[span[0] : span[1]]) <= room:
         return [span]
     words = [(span[0] + found.start(), span[0] + found.end()) for found in _WORD.finditer(text[span[0] : span[1]])]
+
+    def fits(start: int, end: int) -> bool:
+        return size(text[words[start][0] : words[end - 1][1]]) <= room
+
     parts: list[Span] = []
     start = 0
     while start < len(words):
-        low, high = start + 1, len(words)  # the most words from ``start`` on that fit, by halves
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (
-                (middle, high) if size(text[words[start][0] : words[middle - 1][1]]) <= room else (low, middle - 1)
-            )
-        part = (words[start][0], words[low - 1][1])
-        if low == start + 1 and size(text[part[0] : part[1]]) > room:
-            raise RowError(Code.ENCODE_FAILED, f"the word {text[part[0] : part[1]][:40]!r} is more than {room} tokens")
-        parts.append(part)
-        start = low
+        end, most = start + 1, len(words)
+        while end < most:  # the most words from ``start`` on that fit, by halves
+            middle = (end + most + 1) // 2
+            end, most = (middle, most) if fits(start, middle) else (end, middle - 1)
+        if end == start + 1 and not fits(start, end):
+            word = text[slice(*words[start])]
+            raise RowError(Code.ENCODE_FAILED, f"the word {word[:40]!r} alone is more than {room} tokens")
+        parts.append((words[start][0], words[end - 1][1]))
+        start = end
     return parts
 
 

@@ -135,7 +135,7 @@ class Translation(TextTask):
             message = f"the {what} has more than the {self.limit} tokens that can be trained at once: cut the pair"
             raise RowError(Code.ENCODE_FAILED, message)
         arrays = {"input_ids": examples[0].arrays["input_ids"], "labels": labels}
-        return [Example(arrays=arrays, length=max(examples[0].length, len(labels)))]
+        return [Example(arrays=arrays, length=examples[0].length, extra=len(labels))]
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Padded tensors; in training ``decoder_input_ids`` too: the labels, one place later."""

@@ -51,6 +51,7 @@ def test_without_joining_no_example_is_longer_than_a_block(tiny):
     assert max(one.length for row in labelled(task) for one in row) == 64 < TASK.options_type().block_size
 
 
+@torch.no_grad()
 def test_masks_are_drawn_anew_for_fifteen_of_a_hundred_tokens(tiny):
     task = opened(tiny("distilroberta", "masked-lm"), block_size=64)
     kept = [one for row in task.arrange(labelled(task, TEXTS * 20)) for one in row]
