@@ -86,6 +86,9 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("question", text, "record", "the question asked")
     yield column("text_pair", text, "record", "the second text of a pair")
     yield column("choices", pa.list_(text), "record", "the endings to choose from")
+    spans = pa.list_(pa.list_(count))
+    yield column("entity_spans", spans, "record", "entities in the text: first character and the one after the last")
+    yield column("entity_names", pa.list_(text), "record", "their titles in the entity vocabulary; [MASK] for unknown")
     yield column("labels", pa.list_(text), "record", "gold word labels, for training and scoring")
     yield column("answers", pa.list_(text), "record", "gold answers, any of which is right, for training and scoring")
     yield column("answer_starts", pa.list_(count), "record", "first character of each gold answer in the text")
@@ -102,6 +105,8 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("fills", pa.list_(pa.list_(FILL)), "record", "one list of fills a mask, most probable first")
     yield column("vector", pa.list_(pa.float32()), "record", "the pooled embedding")
     yield column("vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding a token, where asked for")
+    yield column("entity_vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding an entity of the text")
+    yield column("entity_fills", pa.list_(pa.list_(FILL)), "record", "titles for each [MASK] entity, likeliest first")
     yield column("next_sentence", pa.bool_(), "record", "whether the second text follows the first")
     yield column("choice", count, "record", "which of the choices fits best, from 0")
     yield column("generated_text", text, "record", "the text and its continuation")
@@ -131,6 +136,9 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
 
 
 COLUMNS: dict[str, Column] = {column.name: column for column in _columns()}
+
+FOUND_AS = {"entity_names": "entities"}
+"""What tables call a column whose usual name means something else in answers."""
 
 MADE_OF = {"words": "image", "boxes": "image", "pixels": "image"}
 """Columns that a table need not have where it has the other one: stages/draw.py makes them of it."""

@@ -7,6 +7,7 @@ a wrong mask or position shows in them.
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,17 @@ def write_tokenizer(folder: Path, *, max_length: int, tokenizer_class: str = "Be
     getattr(transformers, tokenizer_class)(vocabulary(), model_max_length=max_length).save_pretrained(folder)
 
 
-def write_bpe_tokenizer(folder: Path, *, max_length: int, tokenizer_class: str = "RobertaTokenizer") -> int:
-    """A byte-level BPE tokenizer, as RoBERTa and LUKE have, that knows WORDS; returns how many pieces it has."""
+def write_bpe_tokenizer(
+    folder: Path,
+    *,
+    max_length: int,
+    tokenizer_class: str = "RobertaTokenizer",
+    entity_vocab: Mapping[str, int] | None = None,
+) -> int:
+    """A byte-level BPE tokenizer, as RoBERTa and LUKE have, that knows WORDS; returns how many pieces it has.
+
+    ``entity_vocab`` is LUKE's: titles of entities and their numbers.
+    """
     import json
 
     import transformers
@@ -62,7 +72,9 @@ def write_bpe_tokenizer(folder: Path, *, max_length: int, tokenizer_class: str =
     learnt.train_from_iterator([" ".join([*WORDS, *(word.title() for word in WORDS)])], trainer)
     model = json.loads(learnt.to_str())["model"]
     merges = [tuple(merge) for merge in model["merges"]]
-    tokenizer = getattr(transformers, tokenizer_class)(vocab=model["vocab"], merges=merges, model_max_length=max_length)
+    entities = {} if entity_vocab is None else {"entity_vocab": dict(entity_vocab)}
+    make = getattr(transformers, tokenizer_class)
+    tokenizer = make(vocab=model["vocab"], merges=merges, model_max_length=max_length, **entities)
     tokenizer.save_pretrained(folder)
     return len(tokenizer)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -49,6 +51,16 @@ COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
 }
 
 
+def entities(rng: random.Random, task: str, text: str) -> Row:
+    """Spans of some of a text's first words, and titles; draws nothing from ``rng``, as ``pixels``."""
+    twin = random.Random(str(rng.getstate()[1][:4]))
+    places = [found.span() for found in itertools.islice(re.finditer(r"\S+", text), 5)]
+    count = 2 if "pair" in task else 1 if task.startswith("entity-c") else twin.randrange(1, 4)
+    starts = [twin.randrange(len(places)) for _ in range(count)]
+    spans = [[places[n][0], places[min(n + twin.randrange(2), len(places) - 1)][1]] for n in starts]
+    return {"entity_spans": spans, "entity_names": [twin.choice(("[MASK]", "Paris", "River")) for _ in range(count)]}
+
+
 def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES, mask: str = "[MASK]") -> list[Row]:
     """One row a size with what the task reads and, by chance, what it may read besides; ``mask`` is the tokenizer's."""
     rng = random.Random(seed)
@@ -57,10 +69,12 @@ def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES
 
 def _sample(task: type[Task], rng: random.Random, size: int, number: int, mask: str) -> Row:
     values: Row = {name: make(rng, size) for name, make in COLUMNS.items()}
+    values |= entities(rng, task.name, str(values["text"]))
     if "mask" in task.name or task.name == "pretraining":
         values["words"] = _masked(values["words"], mask)
         values["boxes"] = boxes(rng, len(values["words"]))
         values["text"] = " ".join(_masked(str(values["text"]).split(), mask))
+        values |= entities(rng, task.name, str(values["text"]))
     key: Row = {"uri": f"table.jsonl#{number}", "source": "1", "page": 1 + number, "record": 0}
     while True:
         chosen = [*task.reads, *(name for name in task.optional if rng.random() < 0.5)]
