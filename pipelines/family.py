@@ -140,6 +140,11 @@ class Task(ABC):
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """Runs the model on a batch that is on its device; one output an example, unpadded, on the CPU."""
 
+    # ---- on the driver, once a run has ended
+
+    def conclude(self, output: str) -> None:  # noqa: B027 - most tasks leave rows and nothing else
+        """Makes of all current rows in ``output`` what they are for, such as a search index. Raises UsageError."""
+
     # ---- training (metric is not None)
 
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:

@@ -29,6 +29,7 @@ ENTITY = pa.struct(
     ],
 )
 SEQUENCE = pa.struct([("text", pa.string()), ("score", pa.float32())])
+HIT = pa.struct([("uri", pa.string()), ("text", pa.string()), ("score", pa.float32())])
 FILL = pa.struct([("token", pa.string()), ("score", pa.float32()), ("text", pa.string())])
 FAILURE = pa.struct(
     [
@@ -105,6 +106,10 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("fills", pa.list_(pa.list_(FILL)), "record", "one list of fills a mask, most probable first")
     yield column("vector", pa.list_(pa.float32()), "record", "the pooled embedding")
     yield column("vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding a token, where asked for")
+    yield column("question_vector", pa.list_(pa.float32()), "record", "the question's embedding, to search with")
+    yield column("passages", pa.list_(text), "record", "the text in parts that the encoder takes")
+    yield column("passage_vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding a passage")
+    yield column("hits", pa.list_(HIT), "record", "passages that fit the question best, the best first")
     yield column("entity_vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding an entity of the text")
     yield column("entity_fills", pa.list_(pa.list_(FILL)), "record", "titles for each [MASK] entity, likeliest first")
     yield column("next_sentence", pa.bool_(), "record", "whether the second text follows the first")
