@@ -8,7 +8,7 @@ B texts, N candidates a text, L tokens, H hidden size, P projection size, V piec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -111,7 +111,7 @@ class Head(nn.Module):
 class RealmEmbedder(RealmPreTrainedModel):
     """A text, question or block, as a vector."""
 
-    _tied_weights_keys = _BIAS
+    _tied_weights_keys: ClassVar[dict[str, str]] = _BIAS
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__(config)
@@ -127,10 +127,19 @@ class RealmEmbedder(RealmPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         return_dict: bool | None = None,
-        **more: Any,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
     ) -> RealmEmbedderOutput | tuple[torch.Tensor, ...]:
         """Tokens (B, L) to ``projected_score`` (B, P)."""
-        found = self.realm(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **more)
+        found = self.realm(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+        )
         projected = self.cls(found.pooler_output)
         out = RealmEmbedderOutput(projected, hidden_states=found.hidden_states, attentions=found.attentions)
         return out if return_dict is not False else out.to_tuple()
@@ -139,7 +148,9 @@ class RealmEmbedder(RealmPreTrainedModel):
 class RealmScorer(RealmPreTrainedModel):
     """How well candidates fit a text. ``query_embedder`` embeds the texts; without it, ``embedder`` does both."""
 
-    _tied_weights_keys = {f"{name}.{key}": f"{name}.{of}" for name in ("embedder",) for key, of in _BIAS.items()}
+    _tied_weights_keys: ClassVar[dict[str, str]] = {
+        f"{name}.{key}": f"{name}.{of}" for name in ("embedder",) for key, of in _BIAS.items()
+    }
 
     def __init__(self, config: RealmConfig, query_embedder: RealmEmbedder | None = None) -> None:
         super().__init__(config)
@@ -174,7 +185,10 @@ class RealmScorer(RealmPreTrainedModel):
 class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
     """Reads a text beside each of N pieces of evidence and predicts what is masked in it."""
 
-    _tied_weights_keys = {**_BIAS, "cls.predictions.decoder.weight": "realm.embeddings.word_embeddings.weight"}
+    _tied_weights_keys: ClassVar[dict[str, str]] = {
+        **_BIAS,
+        "cls.predictions.decoder.weight": "realm.embeddings.word_embeddings.weight",
+    }
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__(config)
@@ -190,7 +204,7 @@ class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
         """The vocabulary projection."""
         return self.cls.predictions.decoder
 
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917 - the documented arguments
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
@@ -200,7 +214,8 @@ class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
         labels: torch.Tensor | None = None,
         mlm_mask: torch.Tensor | None = None,
         return_dict: bool | None = None,
-        **more: Any,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
     ) -> MaskedLMOutput | tuple[torch.Tensor, ...]:
         """Tokens (B, N, L) to ``logits`` (B · N, L, V), and the loss of ``labels`` (B, L) where they are given.
 
@@ -211,7 +226,7 @@ class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
             None if each is None else each.flatten(0, 1)
             for each in (input_ids, attention_mask, token_type_ids, position_ids)
         ]
-        found = self.realm(*flat, **more)
+        found = self.realm(*flat, output_hidden_states=output_hidden_states, output_attentions=output_attentions)
         logits = self.cls.predictions(found.last_hidden_state)
         loss = None
         if labels is not None:

@@ -10,7 +10,7 @@ A answers' places a block, S span hidden size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -86,7 +86,7 @@ class SpanScores(nn.Module):
 class RealmReader(RealmPreTrainedModel):
     """Finds the answer among the spans of R blocks; trained on K blocks with the places of answers in them."""
 
-    _tied_weights_keys = _BIAS
+    _tied_weights_keys: ClassVar[dict[str, str]] = _BIAS
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__(config)
@@ -95,7 +95,7 @@ class RealmReader(RealmPreTrainedModel):
         self.qa_outputs = SpanScores(config)
         self.post_init()
 
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917 - the documented arguments
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -107,7 +107,7 @@ class RealmReader(RealmPreTrainedModel):
         end_positions: torch.Tensor | None = None,
         has_answers: torch.Tensor | None = None,
         return_dict: bool | None = None,
-        **more: Any,
+        output_hidden_states: bool = False,
     ) -> RealmReaderOutput | tuple[Any, ...]:
         """Tokens (R, L) of question and block to the best span.
 
@@ -116,7 +116,9 @@ class RealmReader(RealmPreTrainedModel):
         """
         if relevance_score is None or block_mask is None:
             raise ValueError("RealmReader needs relevance_score and block_mask")
-        found = self.realm(input_ids, attention_mask, token_type_ids, position_ids, **more)
+        found = self.realm(
+            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states=output_hidden_states
+        )
         read = len(found.last_hidden_state)
         scores, starts, ends = self.qa_outputs(found.last_hidden_state, block_mask[:read])
         scores = scores + relevance_score[:read, None]
@@ -141,7 +143,7 @@ class RealmReader(RealmPreTrainedModel):
 class RealmForOpenQA(RealmPreTrainedModel):
     """Answers a question: embeds it, retrieves blocks by their vectors, reads the best ones."""
 
-    _tied_weights_keys = {
+    _tied_weights_keys: ClassVar[dict[str, str]] = {
         f"{name}.{key}": f"{name}.{of}" for name in ("embedder", "reader") for key, of in _BIAS.items()
     }
 

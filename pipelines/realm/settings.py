@@ -69,7 +69,10 @@ class RealmTokenizer(BertTokenizer):
     """BERT's tokenizer, and one call for several candidates a text."""
 
     def batch_encode_candidates(
-        self, text: Sequence[Sequence[str]], text_pair: Sequence[Sequence[str]] | None = None, **how: Any
+        self,
+        text: Sequence[Sequence[str]],
+        text_pair: Sequence[Sequence[str]] | None = None,
+        **how: Any,  # noqa: ANN401 - the tokenizer's own
     ) -> BatchEncoding:
         """Tokens (batch, candidates, max_length) of candidates (or of pairs), always padded to ``max_length``.
 

@@ -84,7 +84,7 @@ class DenseFeatures(DenseTask):
     # ---- training
 
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
-        """One example of question and text end to end, ``sizes`` (2,) their lengths; ``labels`` (1,) tells equal texts."""
+        """Question and text end to end; ``sizes`` (2,) are their lengths, ``labels`` (1,) tell equal texts."""
         if len(examples) != 2:
             raise RowError(Code.ENCODE_FAILED, "training needs a text and a question that it answers in every row")
         document, question = examples
