@@ -9,9 +9,15 @@ gives the models without the family. Once this package is imported, transformers
 from __future__ import annotations
 
 import importlib
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.family import Checkpoint, Family
+from pipelines.realm.tasks import Features, Index, Search
 from pipelines.registering import register
+from pipelines.tasks.dense_index import index_texts
+from pipelines.tasks.tiny import WORDS, vocabulary, write_model, write_tokenizer
 
 if TYPE_CHECKING:
     from pipelines.realm.model import RealmEmbedder, RealmKnowledgeAugEncoder, RealmScorer
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.realm.settings import RealmConfig, RealmTokenizer, RealmTokenizerFast
 
 __all__ = [
+    "FAMILY",
     "RealmConfig",
     "RealmEmbedder",
     "RealmForOpenQA",
@@ -29,6 +36,7 @@ __all__ = [
     "RealmScorer",
     "RealmTokenizer",
     "RealmTokenizerFast",
+    "tiny",
 ]
 
 _HOME = {
@@ -53,6 +61,38 @@ register(
 
 def __getattr__(name: str) -> object:
     """The classes, loaded when they are asked for: they import torch."""
-    if name not in __all__:
+    if not name.startswith("Realm"):
         raise AttributeError(f"module {__name__} has no {name}")
     return getattr(importlib.import_module(f"pipelines.realm.{_HOME.get(name, 'settings')}"), name)
+
+
+def tiny(folder: Path, task: str) -> None:
+    """Two layers, 32 wide, 64 tokens; to search, with an index of a few words."""
+    from pipelines.realm.settings import RealmConfig
+
+    write_tokenizer(folder, max_length=64)
+    config = RealmConfig(
+        vocab_size=len(vocabulary()),
+        hidden_size=32,
+        retriever_proj_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    classes = {each.name: each.auto_class for each in FAMILY.tasks}
+    write_model(folder, classes[task], config)
+    if task == "search":
+        found = Checkpoint(ref=str(folder), path=str(folder), content="")
+        index_texts(Index(found), [f"the {word} of {other}" for word, other in pairwise(WORDS[-60:])], folder)
+
+
+FAMILY = Family(
+    summary="answers questions from blocks of text that it retrieves; its embedder, scorer and encoder",
+    tasks=(Features, Index, Search),
+    checkpoints={"": "google/realm-cc-news-pretrained-embedder@main"},
+    licence="Apache-2.0",
+    tiny=tiny,
+    model_types=("realm",),
+)
