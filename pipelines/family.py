@@ -167,7 +167,7 @@ class Task(ABC):
         """The task's metrics over evaluation rows and what it answered for them."""
         raise NotImplementedError(f"{self.name} cannot be trained")
 
-    def loss_metrics(self, loss: float) -> dict[str, float]:  # noqa: ARG002
+    def loss_metrics(self, loss: float) -> dict[str, float]:
         """Metrics that follow from the mean evaluation loss (perplexity); all others come from ``metrics``."""
         return {}
 

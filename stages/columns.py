@@ -87,6 +87,8 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("question", text, "record", "the question asked")
     yield column("text_pair", text, "record", "the second text of a pair")
     yield column("choices", pa.list_(text), "record", "the endings to choose from")
+    yield column("candidates", pa.list_(text), "record", "texts that may be evidence for the text")
+    yield column("relevance", pa.list_(pa.float32()), "record", "how relevant each candidate is, before any softmax")
     spans = pa.list_(pa.list_(count))
     yield column("entity_spans", spans, "record", "entities in the text: first character and the one after the last")
     yield column("entity_names", pa.list_(text), "record", "their titles in the entity vocabulary; [MASK] for unknown")

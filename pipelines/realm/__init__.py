@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.family import Checkpoint, Family
+from pipelines.realm.evidence import EvidenceMaskedLM, Relevance
 from pipelines.realm.tasks import Features, Index, Search
 from pipelines.registering import register
 from pipelines.tasks.dense_index import index_texts
@@ -90,8 +91,12 @@ def tiny(folder: Path, task: str) -> None:
 
 FAMILY = Family(
     summary="answers questions from blocks of text that it retrieves; its embedder, scorer and encoder",
-    tasks=(Features, Index, Search),
-    checkpoints={"": "google/realm-cc-news-pretrained-embedder@main"},
+    tasks=(Features, Index, Search, Relevance, EvidenceMaskedLM),
+    checkpoints={
+        "": "google/realm-cc-news-pretrained-embedder@main",
+        "relevance": "google/realm-cc-news-pretrained-scorer@main",
+        "masked-lm": "google/realm-cc-news-pretrained-encoder@main",
+    },
     licence="Apache-2.0",
     tiny=tiny,
     model_types=("realm",),

@@ -45,6 +45,14 @@ class RealmScorerOutput(ModelOutput):
     """(B, N, P)"""
 
 
+@dataclass
+class RealmMaskedLMOutput(MaskedLMOutput):
+    """What ``RealmKnowledgeAugEncoder`` says, and the relevance that it was given."""
+
+    relevance_score: torch.Tensor | None = None
+    """(B, N)"""
+
+
 class RealmPreTrainedModel(PreTrainedModel):
     """What REALM's models share."""
 
@@ -216,7 +224,7 @@ class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
         return_dict: bool | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
-    ) -> MaskedLMOutput | tuple[torch.Tensor, ...]:
+    ) -> RealmMaskedLMOutput | tuple[torch.Tensor, ...]:
         """Tokens (B, N, L) to ``logits`` (B · N, L, V), and the loss of ``labels`` (B, L) where they are given.
 
         ``relevance_score`` (B, N) weighs the candidates; ``mlm_mask`` (B, L) says which labels count. Raises
@@ -235,7 +243,7 @@ class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
             likely = marginal_log_likelihood(logits, relevance_score, labels)
             mask = torch.ones_like(likely) if mlm_mask is None else mlm_mask.type_as(likely)
             loss = -torch.nansum(torch.nansum(likely * mask) / torch.nansum(mask))
-        out = MaskedLMOutput(loss, logits, hidden_states=found.hidden_states, attentions=found.attentions)
+        out = RealmMaskedLMOutput(loss, logits, found.hidden_states, found.attentions, relevance_score)
         return out if return_dict is not False else out.to_tuple()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import AutoModel, BertTokenizer
 
 import pipelines.realm
 import pipelines.retribert  # noqa: F401 - transformers' Auto classes know both from here on
+from pipelines.realm import RealmKnowledgeAugEncoder, RealmScorer, RealmTokenizer
 from pipelines.tasks.tiny import WORDS
 from stages.base import Row
 
@@ -61,7 +63,7 @@ def search(folder: Path, rows: Sequence[Row]) -> list[Row]:
     """The five best of all texts that the tiny checkpoint has indexed."""
     embed = Embedder(folder)
     words = WORDS[-60:]
-    texts = [f"the {word} of {other}" for word, other in zip(words, words[1:], strict=False)]
+    texts = [f"the {word} of {other}" for word, other in itertools.pairwise(words)]
     documents = np.array([embed(text, "text") for text in texts])
     answers = []
     for row in rows:
@@ -72,7 +74,55 @@ def search(folder: Path, rows: Sequence[Row]) -> list[Row]:
     return answers
 
 
+@torch.no_grad()
+def relevance(folder: Path, rows: Sequence[Row]) -> list[Row]:
+    """The scorer as documented, one row at a time."""
+    tokenizer = RealmTokenizer.from_pretrained(folder)
+    model = RealmScorer.from_pretrained(folder).eval()
+    answers = []
+    for row in rows:
+        text = tokenizer(row["text"], return_tensors="pt", truncation=True, max_length=LENGTH)
+        found = tokenizer.batch_encode_candidates(
+            [row["candidates"]], max_length=LENGTH, truncation=True, return_tensors="pt"
+        )
+        scores = (
+            model(**text, **{f"candidate_{name}": each for name, each in found.items()}).relevance_score[0].tolist()
+        )
+        named = [{"label": label, "score": score} for label, score in zip(row["candidates"], scores, strict=True)]
+        answers.append({"scores": sorted(named, key=lambda one: -one["score"])})
+    return answers
+
+
+@torch.no_grad()
+def evidence_masked_lm(folder: Path, rows: Sequence[Row]) -> list[Row]:
+    """The encoder with one candidate at a time; probabilities weighed and added by hand."""
+    tokenizer = RealmTokenizer.from_pretrained(folder)
+    model = RealmKnowledgeAugEncoder.from_pretrained(folder).eval()
+    answers = []
+    for row in rows:
+        ids = tokenizer(row["text"], truncation=True, max_length=LENGTH)["input_ids"]
+        masks = [n for n, number in enumerate(ids) if number == tokenizer.mask_token_id]
+        given = row.get("relevance") or [0.0] * len(row["candidates"])
+        shares = torch.zeros(len(masks), model.config.vocab_size)
+        for text, weight in zip(row["candidates"], torch.tensor(given).softmax(-1), strict=True):
+            pair = tokenizer(row["text"], text, truncation=True, max_length=LENGTH, return_tensors="pt")
+            logits = model(**{name: each[None] for name, each in pair.items()}).logits[0]
+            shares += weight * logits[masks].softmax(-1)
+        fills = []
+        for mask, share in zip(masks, shares, strict=True):
+            scores, tokens = share.topk(5)
+            named = []
+            for token, score in zip(tokens.tolist(), scores.tolist(), strict=True):
+                text = tokenizer.decode([*ids[:mask], token, *ids[mask + 1 :]], skip_special_tokens=len(masks) == 1)
+                named.append({"token": tokenizer.decode([token]), "score": score, "text": text})
+            fills.append(named)
+        answers.append({"fills": fills})
+    return answers
+
+
 REFERENCES = {
+    "relevance": relevance,
+    "realm/masked-lm": evidence_masked_lm,
     **{f"{family}/features": features for family in ("retribert", "realm")},
     "index": index,
     "search": search,

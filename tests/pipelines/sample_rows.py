@@ -61,6 +61,13 @@ def entities(rng: random.Random, task: str, text: str) -> Row:
     return {"entity_spans": spans, "entity_names": [twin.choice(("[MASK]", "Paris", "River")) for _ in range(count)]}
 
 
+def candidates(rng: random.Random, task: str) -> Row:
+    """Two or three texts and how relevant they are; draws nothing from ``rng``."""
+    twin = random.Random(f"{task}{rng.getstate()[1][:4]}")
+    texts = [" ".join(words(twin, twin.randrange(1, 6))) for _ in range(twin.randrange(2, 4))]
+    return {"candidates": texts, "relevance": [twin.random() * 4 for _ in texts]}
+
+
 def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES, mask: str = "[MASK]") -> list[Row]:
     """One row a size with what the task reads and, by chance, what it may read besides; ``mask`` is the tokenizer's."""
     rng = random.Random(seed)
@@ -69,7 +76,7 @@ def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES
 
 def _sample(task: type[Task], rng: random.Random, size: int, number: int, mask: str) -> Row:
     values: Row = {name: make(rng, size) for name, make in COLUMNS.items()}
-    values |= entities(rng, task.name, str(values["text"]))
+    values |= {**entities(rng, task.name, str(values["text"])), **candidates(rng, task.name)}
     if "mask" in task.name or task.name == "pretraining":
         values["words"] = _masked(values["words"], mask)
         values["boxes"] = boxes(rng, len(values["words"]))
@@ -112,7 +119,7 @@ def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
         "next_sentence": rng.random() < 0.5,
         "question": f"What is {rng.choice(WORDS)}?",
         "translation": " ".join(words(rng, rng.randrange(1, 9))),
-        "choice": rng.randrange(len(row.get("choices", "x"))),
+        "choice": rng.randrange(len(row.get("choices", row.get("candidates", "x")))),
     }
     return {**row, **{name: values[name] for name in task.gold}}
 
