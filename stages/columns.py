@@ -112,6 +112,7 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("passages", pa.list_(text), "record", "the text in parts that the encoder takes")
     yield column("passage_vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding a passage")
     yield column("hits", pa.list_(HIT), "record", "passages that fit the question best, the best first")
+    yield column("evidence", text, "record", "the block of text that the answer stands in")
     yield column("entity_vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding an entity of the text")
     yield column("entity_fills", pa.list_(pa.list_(FILL)), "record", "titles for each [MASK] entity, likeliest first")
     yield column("next_sentence", pa.bool_(), "record", "whether the second text follows the first")

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from transformers import BertModel
+from transformers import BatchEncoding, BertModel
 from transformers.utils import ModelOutput
 
 from pipelines.realm.model import _BIAS, Head, RealmEmbedder, RealmPreTrainedModel
@@ -43,6 +43,8 @@ class RealmReaderOutput(ModelOutput):
     """(1,) its last token, inclusive."""
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+    log_probability: torch.Tensor | None = None
+    """() of the best span among all spans of all blocks; transformers 4 did not tell it."""
 
 
 @dataclass
@@ -130,6 +132,7 @@ class RealmReader(RealmPreTrainedModel):
             end_pos=ends[candidate][None],
             hidden_states=found.hidden_states,
             attentions=found.attentions,
+            log_probability=scores.max() - scores.flatten().logsumexp(0),
         )
         if start_positions is not None and end_positions is not None and has_answers is not None:
             right = _right_spans(starts, ends, start_positions[:read], end_positions[:read])
@@ -169,35 +172,54 @@ class RealmForOpenQA(RealmPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
-        answer_ids: list[list[int]] | None = None,
+        answer_ids: list[list[int]] | torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> RealmForOpenQAOutput | tuple[Any, ...]:
-        """One question (1, L) to its answer; ``answer_ids`` are accepted answers' tokens, for a loss.
+        """One question (1, L) to its answer; ``answer_ids`` are accepted answers' tokens, for a loss: lists, or a
+        tensor (1, answers, tokens) padded with -1.
 
         Raises ValueError for several questions at once, or without a retriever.
         """
         if len(input_ids) != 1:
             raise ValueError(f"RealmForOpenQA takes one question at a time, not {len(input_ids)}")
-        if self.retriever is None:
-            raise ValueError("RealmForOpenQA needs a retriever: give one to from_pretrained(…, retriever=…)")
+        if isinstance(answer_ids, torch.Tensor):
+            rows = answer_ids.flatten(0, -2).tolist()
+            answer_ids = [ids for row in rows if (ids := [token for token in row if token >= 0])]
         question = self.embedder(input_ids, attention_mask, token_type_ids).projected_score
-        scores = torch.einsum("bd,qd->qb", self.block_emb, question.to(self.block_emb.device))
-        ids = scores.topk(min(self.searcher_beam_size, scores.shape[1]), dim=-1).indices[0]
+        ids = self.search(question)[0]
         relevance = self.block_emb[ids].to(question.device) @ question[0]
-        places = self.retriever(ids.cpu(), input_ids, answer_ids, max_length=self.config.reader_seq_len)
-        found = places.inputs.to(question.device)
-        read = slice(self.config.reader_beam_size)
-        out = self.reader(
-            input_ids=found.input_ids[read],
-            attention_mask=found.attention_mask[read],
-            token_type_ids=found.token_type_ids[read],
-            relevance_score=relevance,
-            block_mask=(found.special_tokens_mask == 0) & (found.token_type_ids == 1),
-            **places.positions(question.device),
-        )
+        out, found = self.read(input_ids, ids, relevance, answer_ids)
         answer = found.input_ids[out.block_idx][int(out.start_pos) : int(out.end_pos) + 1]
         whole = RealmForOpenQAOutput(out, answer)
         return whole if return_dict is not False else (out, answer)
+
+    def search(self, questions: torch.Tensor) -> torch.Tensor:
+        """Numbers (Q, K) of the blocks that fit questions (Q, P) best."""
+        scores = torch.einsum("bd,qd->qb", self.block_emb, questions.to(self.block_emb.device))
+        return scores.topk(min(self.searcher_beam_size, scores.shape[1]), dim=-1).indices
+
+    def read(
+        self,
+        input_ids: torch.Tensor,
+        block_ids: torch.Tensor,
+        relevance: torch.Tensor,
+        answer_ids: list[list[int]] | None,
+    ) -> tuple[RealmReaderOutput, BatchEncoding]:
+        """What the reader finds for one question (1, L) in blocks (K,), and what it was given."""
+        if self.retriever is None:
+            raise ValueError("RealmForOpenQA needs a retriever: give one to from_pretrained(…, retriever=…)")
+        places = self.retriever(block_ids.cpu(), input_ids, answer_ids, max_length=self.config.reader_seq_len)
+        found = places.inputs.to(input_ids.device)
+        first = slice(self.config.reader_beam_size)
+        out = self.reader(
+            input_ids=found.input_ids[first],
+            attention_mask=found.attention_mask[first],
+            token_type_ids=found.token_type_ids[first],
+            relevance_score=relevance,
+            block_mask=(found.special_tokens_mask == 0) & (found.token_type_ids == 1),
+            **places.positions(input_ids.device),
+        )
+        return out, found
 
 
 def marginal_loss(scores: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:

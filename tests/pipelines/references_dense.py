@@ -13,7 +13,7 @@ from transformers import AutoModel, BertTokenizer
 
 import pipelines.realm
 import pipelines.retribert  # noqa: F401 - transformers' Auto classes know both from here on
-from pipelines.realm import RealmKnowledgeAugEncoder, RealmScorer, RealmTokenizer
+from pipelines.realm import RealmForOpenQA, RealmKnowledgeAugEncoder, RealmRetriever, RealmScorer, RealmTokenizer
 from pipelines.tasks.tiny import WORDS
 from stages.base import Row
 
@@ -63,7 +63,8 @@ def search(folder: Path, rows: Sequence[Row]) -> list[Row]:
     """The five best of all texts that the tiny checkpoint has indexed."""
     embed = Embedder(folder)
     words = WORDS[-60:]
-    texts = [f"the {word} of {other}" for word, other in itertools.pairwise(words)]
+    end = " is nothing" if embed.model.config.model_type == "realm" else ""
+    texts = [f"the {word} of {other}{end}" for word, other in itertools.pairwise(words)]
     documents = np.array([embed(text, "text") for text in texts])
     answers = []
     for row in rows:
@@ -120,7 +121,33 @@ def evidence_masked_lm(folder: Path, rows: Sequence[Row]) -> list[Row]:
     return answers
 
 
+@torch.no_grad()
+def open_question_answering(folder: Path, rows: Sequence[Row]) -> list[Row]:
+    """The documented call, one question at a time."""
+    retriever = RealmRetriever.from_pretrained(folder)
+    model = RealmForOpenQA.from_pretrained(folder, retriever=retriever).eval()
+    answers = []
+    for row in rows:
+        question = retriever.tokenizer(row["question"], return_tensors="pt")
+        out = model(**question)
+        vector = model.embedder(**question).projected_score[0]
+        scores = (model.block_emb @ vector).tolist()
+        best = sorted(range(len(scores)), key=lambda n: -scores[n])[: model.config.reader_beam_size]
+        hits = [{"uri": str(n), "text": retriever.block_records[n], "score": scores[n]} for n in best]
+        answers.append(
+            {
+                "question": row["question"],
+                "answer": retriever.tokenizer.decode(out.predicted_answer_ids, skip_special_tokens=True),
+                "score": float(out.reader_output.log_probability.exp()),
+                "evidence": hits[int(out.reader_output.block_idx)]["text"],
+                "hits": hits,
+            }
+        )
+    return answers
+
+
 REFERENCES = {
+    "open-question-answering": open_question_answering,
     "relevance": relevance,
     "realm/masked-lm": evidence_masked_lm,
     **{f"{family}/features": features for family in ("retribert", "realm")},
