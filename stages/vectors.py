@@ -12,6 +12,7 @@ empty until the next index that is made anew.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from stages.base import Row
 from stages.errors import UsageError
+from stages.storage import open_storage
 
 if TYPE_CHECKING:
     import faiss
@@ -121,6 +123,37 @@ def update(folder: Path, passages: Passages, *, checkpoint: str, kind: Kind = "a
     about = About(kind=wanted, dimension=passages.vectors.shape[1], passages=int(index.ntotal), checkpoint=checkpoint)
     _write(folder, index, texts, vectors, about)
     return about
+
+
+def load(uri: str) -> Index:
+    """The index in a folder, local or s3:// (then copied here first). Raises UsageError where there is none."""
+    if "://" not in uri:
+        return Index(Path(uri))
+    with tempfile.TemporaryDirectory(prefix="index-") as folder:  # what is mapped into memory outlives its name
+        _fetch(uri, Path(folder))
+        return Index(Path(folder))
+
+
+def renew(uri: str, passages: Passages, *, checkpoint: str, kind: Kind = "auto") -> About:
+    """``update`` for a folder that is local or s3://."""
+    if "://" not in uri:
+        return update(Path(uri), passages, checkpoint=checkpoint, kind=kind)
+    storage = open_storage(uri)
+    with tempfile.TemporaryDirectory(prefix="index-") as folder:
+        _fetch(uri, Path(folder))
+        about = update(Path(folder), passages, checkpoint=checkpoint, kind=kind)
+        for name in reversed(FILES):
+            storage.put(name, Path(folder, name).read_bytes())
+    return about
+
+
+def _fetch(uri: str, folder: Path) -> None:
+    storage = open_storage(uri)
+    try:
+        for name in FILES:
+            (folder / name).write_bytes(storage.read(name))
+    except FileNotFoundError:
+        (folder / "index.json").unlink(missing_ok=True)
 
 
 def _reusable(folder: Path, checkpoint: str, dimension: int, kind: str) -> Index | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -63,14 +62,14 @@ class OpenQuestionAnswering(TextTask):
     def load_processor(self) -> None:
         """Loads tokenizer, configuration and evidence. Raises UsageError for an index of another dimension."""
         from pipelines.realm.retriever import load_blocks
-        from stages.vectors import Index as Load
+        from stages.vectors import load
 
         super().load_processor()
         self.index = None
         if self.options.index:
-            folder = Path(self.options.index, FOLDER)
-            self.index = Load(folder)
-            self.index.check(checkpoint="", dimension=int(self.config.retriever_proj_size), folder=str(folder))
+            folder = f"{self.options.index}/{FOLDER}"
+            self.index = load(folder)
+            self.index.check(checkpoint="", dimension=int(self.config.retriever_proj_size), folder=folder)
             self.blocks = self.index.texts["text"].to_pylist()
         else:
             self.blocks = load_blocks(at_hand(self.checkpoint))

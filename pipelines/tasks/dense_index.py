@@ -17,7 +17,7 @@ from stages.base import Row
 from stages.errors import UsageError
 from stages.examples import Example, Output
 from stages.storage import open_storage
-from stages.vectors import Kind, passages_of, update
+from stages.vectors import Kind, passages_of, renew, update
 
 FOLDER = "index"
 """Where the index lies in the output."""
@@ -84,8 +84,6 @@ class DenseIndex(DenseTask):
         import pyarrow.parquet as pq
 
         storage = open_storage(output)
-        if "://" in output:
-            raise UsageError(f"an index is written to a local folder, not to {output}")
         names = [entry.name for entry in storage.list("results/")]
 
         def tables() -> object:
@@ -94,7 +92,7 @@ class DenseIndex(DenseTask):
                     yield pq.read_table(file, columns=["uri", "page", "passages", "passage_vectors"])
 
         passages = passages_of(tables())  # type: ignore[arg-type]
-        update(Path(output, FOLDER), passages, checkpoint=self.checkpoint.content, kind=self.options.kind)
+        renew(f"{output}/{FOLDER}", passages, checkpoint=self.checkpoint.content, kind=self.options.kind)
 
 
 def index_texts(task: DenseIndex, texts: Sequence[str], folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -50,13 +49,13 @@ class DenseSearch(DenseTask):
 
     def load_processor(self) -> None:
         """Loads tokenizer, configuration and index. Raises UsageError for an index of another model or dimension."""
-        from stages.vectors import Index as Load
+        from stages.vectors import load
 
         super().load_processor()
-        folder = Path(self.options.index or at_hand(self.checkpoint), FOLDER)
-        self.index = Load(folder)
+        folder = f"{self.options.index or at_hand(self.checkpoint)}/{FOLDER}"
+        self.index = load(folder)
         own = "" if not self.options.index else self.checkpoint.content
-        self.index.check(checkpoint=own, dimension=self.dimension, folder=str(folder))
+        self.index.check(checkpoint=own, dimension=self.dimension, folder=folder)
 
     def encode(self, row: Row) -> list[Example]:
         """One example: the question."""

@@ -100,7 +100,7 @@ class Translation(TextTask):
 
     def _example(self, row: Row, text: str, span: Span, number: int) -> Example:
         ids = np.array(self._ids(text[span[0] : span[1]]), np.int32)
-        seed = np.array([row_seed(row, self.options.seed) + number], np.int64)
+        seed = np.array([(row_seed(row, self.options.seed) + number) % 2**63], np.int64)
         written = len(ids) * self.beams  # a translation is about as long as its text
         return Example(
             arrays={"input_ids": ids, "span": np.array(span, np.int32), "seed": seed}, length=len(ids), extra=written
