@@ -96,6 +96,13 @@ class Task(ABC):
         question is neither in the table nor in the options, or of two columns of which one is needed there is none.
         """
 
+    def besides(self) -> str:
+        """What decides its answers besides checkpoint and options, as a hash: the content of an index that it searches.
+
+        Part of the fingerprint, so that another content makes rows anew. Called on the driver: reads little.
+        """
+        return ""
+
     # ---- on the worker, once
 
     @abstractmethod

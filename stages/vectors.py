@@ -11,6 +11,7 @@ empty until the next index that is made anew.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -53,6 +54,8 @@ class About:
     passages: int
     checkpoint: str
     """Content hash of the checkpoint that made the vectors."""
+    content: str
+    """sha256 of ``index.faiss``: another one gives other answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +73,7 @@ class Index:
         """Raises UsageError where there is none."""
         import faiss
 
-        path = folder / "index.json"
-        if not path.is_file():
-            raise UsageError(f"no index at {folder}: make one with manta run FAMILY --task index --output …")
-        self.about = About(**json.loads(path.read_text(encoding="utf-8")))
+        self.about = about(str(folder))
         self.faiss: Any = faiss.read_index(str(folder / "index.faiss"))
         self.texts = pq.read_table(folder / "texts.parquet", memory_map=True)
         self.vectors: Floats = np.memmap(folder / "vectors.f32", np.float32, "r").reshape(-1, self.about.dimension)
@@ -120,9 +120,24 @@ def update(folder: Path, passages: Passages, *, checkpoint: str, kind: Kind = "a
     else:
         index = old.faiss
         texts, vectors = _renew(old, passages)
-    about = About(kind=wanted, dimension=passages.vectors.shape[1], passages=int(index.ntotal), checkpoint=checkpoint)
-    _write(folder, index, texts, vectors, about)
-    return about
+    dimension, count = int(vectors.shape[1]), int(index.ntotal)
+    return _write(
+        folder,
+        index,
+        texts,
+        vectors,
+        {"kind": wanted, "dimension": dimension, "passages": count, "checkpoint": checkpoint},
+    )
+
+
+def about(uri: str) -> About:
+    """What the index in a folder, local or s3://, is. Raises UsageError where there is none."""
+    try:
+        told = open_storage(uri).read("index.json")
+    except FileNotFoundError as error:
+        message = f"no index at {uri}: make one with manta run FAMILY --task index --output …"
+        raise UsageError(message) from error
+    return About(**json.loads(told))
 
 
 def load(uri: str) -> Index:
@@ -141,10 +156,10 @@ def renew(uri: str, passages: Passages, *, checkpoint: str, kind: Kind = "auto")
     storage = open_storage(uri)
     with tempfile.TemporaryDirectory(prefix="index-") as folder:
         _fetch(uri, Path(folder))
-        about = update(Path(folder), passages, checkpoint=checkpoint, kind=kind)
+        found = update(Path(folder), passages, checkpoint=checkpoint, kind=kind)
         for name in reversed(FILES):
             storage.put(name, Path(folder, name).read_bytes())
-    return about
+    return found
 
 
 def _fetch(uri: str, folder: Path) -> None:
@@ -210,16 +225,19 @@ def _new(vectors: Floats, kind: str) -> faiss.Index:
     return index
 
 
-def _write(folder: Path, index: Any, texts: pa.Table, vectors: Floats, about: About) -> None:  # noqa: ANN401
+def _write(folder: Path, index: Any, texts: pa.Table, vectors: Floats, told: dict[str, Any]) -> About:  # noqa: ANN401
     """Each file aside, then renamed; ``index.json`` last."""
     import faiss
 
     faiss.write_index(index, str(folder / ".index.faiss"))
+    with (folder / ".index.faiss").open("rb") as file:
+        found = About(content=hashlib.file_digest(file, "sha256").hexdigest(), **told)
     pq.write_table(texts, folder / ".texts.parquet", compression="none")
     np.ascontiguousarray(vectors, np.float32).tofile(folder / ".vectors.f32")
-    (folder / ".index.json").write_text(json.dumps(asdict(about)), encoding="utf-8")
+    (folder / ".index.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
     for name in reversed(FILES):
         (folder / f".{name}").replace(folder / name)
+    return found
 
 
 def passages_of(tables: Iterable[pa.Table]) -> Passages:

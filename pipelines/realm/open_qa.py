@@ -59,6 +59,12 @@ class OpenQuestionAnswering(TextTask):
         unused = (r"(embedder|reader)\.cls\.predictions\.", r"reader\.realm\.pooler\.")
         return (*unused, r"block_emb") if self.options.index else unused
 
+    def besides(self) -> str:
+        """The index's content."""
+        from stages.vectors import about
+
+        return about(f"{self.options.index}/{FOLDER}").content if self.options.index else ""
+
     def load_processor(self) -> None:
         """Loads tokenizer, configuration and evidence. Raises UsageError for an index of another dimension."""
         from pipelines.realm.retriever import load_blocks

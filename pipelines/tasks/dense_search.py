@@ -47,6 +47,12 @@ class DenseSearch(DenseTask):
     options: SearchOptions
     index: Index
 
+    def besides(self) -> str:
+        """The index's content."""
+        from stages.vectors import about
+
+        return about(f"{self.options.index}/{FOLDER}").content if self.options.index else ""
+
     def load_processor(self) -> None:
         """Loads tokenizer, configuration and index. Raises UsageError for an index of another model or dimension."""
         from stages.vectors import load
