@@ -154,16 +154,20 @@ class RealmEmbedder(RealmPreTrainedModel):
 
 
 class RealmScorer(RealmPreTrainedModel):
-    """How well candidates fit a text. ``query_embedder`` embeds the texts; without it, ``embedder`` does both."""
+    """How well candidates fit a text. ``query_embedder`` embeds the texts; without it, ``embedder`` does both.
 
-    _tied_weights_keys: ClassVar[dict[str, str]] = {
-        f"{name}.{key}": f"{name}.{of}" for name in ("embedder",) for key, of in _BIAS.items()
-    }
+    Then its weights are saved once; a checkpoint of transformers 4 has them under both names.
+    """
+
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"query_embedder\."]
 
     def __init__(self, config: RealmConfig, query_embedder: RealmEmbedder | None = None) -> None:
         super().__init__(config)
         self.embedder = RealmEmbedder(config)
-        self.query_embedder = self.embedder if query_embedder is None else query_embedder
+        if query_embedder is None:
+            object.__setattr__(self, "query_embedder", self.embedder)  # no second set of weights
+        else:
+            self.query_embedder = query_embedder
         self.post_init()
 
     def forward(

@@ -126,7 +126,8 @@ class OpenQuestionAnswering(TextTask):
         if self.index is None:
             ids_BR: torch.Tensor = self.model.search(questions_BP)
         else:
-            places, _ = self.index.search(questions_BP.float().cpu().numpy(), self.model.config.reader_beam_size)
+            most = min(self.model.config.reader_beam_size, self.index.about.passages)
+            places, _ = self.index.search(questions_BP.float().cpu().numpy(), most)
             ids_BR = torch.from_numpy(places).to(questions_BP.device)
         return ids_BR, torch.einsum("brp,bp->br", self.model.block_emb[ids_BR], questions_BP)
 

@@ -146,10 +146,6 @@ class RealmReader(RealmPreTrainedModel):
 class RealmForOpenQA(RealmPreTrainedModel):
     """Answers a question: embeds it, retrieves blocks by their vectors, reads the best ones."""
 
-    _tied_weights_keys: ClassVar[dict[str, str]] = {
-        f"{name}.{key}": f"{name}.{of}" for name in ("embedder", "reader") for key, of in _BIAS.items()
-    }
-
     def __init__(self, config: RealmConfig, retriever: RealmRetriever | None = None) -> None:
         super().__init__(config)
         self.embedder = RealmEmbedder(config)

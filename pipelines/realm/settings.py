@@ -43,6 +43,8 @@ class RealmConfig(PreTrainedConfig):
     pad_token_id: int | None = 1
     bos_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 2
+    tie_word_embeddings: bool = True
+    """Whether the knowledge-augmented encoder's vocabulary projection is its word embeddings."""
 
     def encoder(self) -> BertConfig:
         """What the encoder is: a BERT of these sizes. Padding is the vocabulary's [PAD], 0, whatever the

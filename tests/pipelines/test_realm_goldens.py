@@ -53,7 +53,8 @@ def test_weights_have_their_names(make, name):
     model, *_ = load(make, name)
     keys = json.loads((FOLDER / name / "state_dict.json").read_text())["keys"]
     ours = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    assert ours == {key: tuple(shape) for key, shape, _ in keys}
+    once = [key for key in keys if name != "scorer_shared" or not key[0].startswith("query_embedder.")]
+    assert ours == {key: tuple(shape) for key, shape, _ in once}
 
 
 @torch.no_grad()
