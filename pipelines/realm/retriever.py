@@ -162,6 +162,8 @@ class _Bytes(pickle.Unpickler):
         """The class, or UnpicklingError."""
         if (module, name) == ("_codecs", "encode"):
             return _latin1
+        if (module, name) in {("__builtin__", "bytes"), ("builtins", "bytes")}:
+            return _empty
         if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")} or (
             module in {"numpy.core.multiarray", "numpy._core.multiarray"} and name == "_reconstruct"
         ):
@@ -174,6 +176,11 @@ def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
     return text.encode("latin1")
+
+
+def _empty() -> bytes:
+    """How pickles of protocol 2 write no bytes at all; nothing is passed to it."""
+    return b""
 
 
 def _text(block: bytes | str) -> str:

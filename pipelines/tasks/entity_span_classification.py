@@ -216,5 +216,5 @@ def _windows(tokens: Sequence[Span], total: int, room: int, longest: int) -> Ite
         following = len(tokens) if end == len(tokens) else max(begin + 1, end - 2 * longest)
         yield (start, end), range(begin, following)
         start, begin = max(start + 1, following - longest), following
-        while start < begin and tokens[begin][1] - tokens[start][0] > room:
+        while start < begin < len(tokens) and tokens[begin][1] - tokens[start][0] > room:
             start += 1
