@@ -39,6 +39,8 @@ FLAT_UP_TO = 50_000
 """Passages up to which an exact index is made where ``auto`` chooses (128 wide: 25 MB, 3 ms a question on 2 cores)."""
 SAMPLE = 100
 """Vectors a list that a compressed index is trained on; more change its recall little."""
+LEAST = 256
+"""Vectors that a compressed index needs at least: one for each of a byte's values."""
 RERANKED = 100
 """What a compressed index finds first, to be scored exactly."""
 TEXTS = pa.schema([("uri", pa.string()), ("page", pa.int32()), ("part", pa.int32()), ("text", pa.string())])
@@ -216,12 +218,16 @@ def _new(vectors: Floats, kind: str) -> faiss.Index:
     count, dimension = vectors.shape
     if kind == "flat":
         return faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
-    lists = max(1, int(4 * np.sqrt(count)))
+    if count < LEAST:
+        raise UsageError(
+            f"a compressed index learns from {LEAST} passages or more; there are {count}: take task.kind=flat"
+        )
+    lists = max(1, min(int(4 * np.sqrt(count)), count // 39))  # fewer than 39 vectors a list train it badly
     parts = next(n for n in (64, 48, 32, 24, 16, 12, 8, 4, 2, 1) if dimension % n == 0 and dimension // n >= 2)
     index = faiss.index_factory(dimension, f"IVF{lists},PQ{parts}", faiss.METRIC_INNER_PRODUCT)
     some = np.random.default_rng(0).permutation(count)[: max(lists * SAMPLE, 10_000)]
     index.train(np.ascontiguousarray(vectors[np.sort(some)]))
-    index.nprobe = max(8, lists // 16)
+    index.nprobe = min(lists, max(32, lists // 8))
     return index
 
 

@@ -20,8 +20,9 @@ def passages(count: int, *, first: int = 0, seed: int = 0, dimension: int = 16) 
     return Passages(texts=pa.Table.from_pylist(rows, TEXTS), vectors=whole.astype(np.float32))
 
 
-def questions(count: int, dimension: int = 16):
-    return np.random.default_rng(7).normal(size=(count, dimension)).astype(np.float32)
+def questions(count: int):
+    """Near passages, as questions that have an answer lie."""
+    return passages(count, seed=0).vectors + 0.1 * np.random.default_rng(7).normal(size=(count, 16)).astype(np.float32)
 
 
 def test_a_small_index_is_exact(tmp_path):
@@ -72,6 +73,11 @@ def test_an_index_is_renewed_in_place(tmp_path, kind):
 def test_another_checkpoint_makes_the_index_anew(tmp_path):
     update(tmp_path, passages(50), checkpoint="a")
     assert update(tmp_path, passages(20, seed=3), checkpoint="b").passages == 20
+
+
+def test_too_few_passages_to_compress_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="256 passages or more; there are 20"):
+        update(tmp_path, passages(20), checkpoint="a", kind="ivfpq")
 
 
 def test_an_index_of_another_model_is_refused(tmp_path):
