@@ -57,7 +57,7 @@ class DenseFeatures(DenseTask):
     summary = "a text as a vector to search for, a question as one to search with"
     reads: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[tuple[str, ...]] = ("text", "question")
-    gold: ClassVar[tuple[str, ...]] = ("question",)
+    gold: ClassVar[tuple[str, ...]] = ("text", "question")
     writes = ("vector", "question_vector")
     metric = Metric(name="recall_at_1")
 

@@ -74,7 +74,8 @@ class EntitySpanClassification(EntityTask):
         """Loads tokenizer, configuration and label names; the first label stands for no entity."""
         super().load_processor()
         self.labels = label_names(self.config)
-        self.scheme = Scheme([*self.labels, *(f"{prefix}-{label}" for label in self.labels for prefix in "BIESLU")])
+        marked = (f"{prefix}-{label}" for label in self.labels for prefix in "BIESLU")
+        self.scheme = Scheme([OUTSIDE, *self.labels, *marked])
 
     # ---- encoding
 

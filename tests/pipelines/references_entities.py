@@ -30,9 +30,18 @@ def _entities(row: Row) -> dict[str, Any]:
     return {"entity_spans": spans, **({"entities": row["entity_names"]} if row.get("entity_names") else {})}
 
 
+def _inputs(tokenizer: Any, text: str, **how: Any) -> Any:
+    """The tokenizer's tensors; words cut by hand, because its own truncation is broken in transformers 5.23."""
+    found = tokenizer(text, return_tensors="pt", **how)
+    if found["input_ids"].shape[1] > LENGTH:
+        found["input_ids"] = torch.cat([found["input_ids"][:, : LENGTH - 1], found["input_ids"][:, -1:]], dim=1)
+        found["attention_mask"] = found["attention_mask"][:, :LENGTH]
+    return found
+
+
 @torch.no_grad()
 def _call(tokenizer: Any, model: Any, text: str, **how: Any) -> Any:
-    return model(**tokenizer(text, return_tensors="pt", truncation=True, max_length=LENGTH, **how))
+    return model(**_inputs(tokenizer, text, **how))
 
 
 def features(folder: Path, rows: Sequence[Row]) -> list[Row]:
@@ -57,7 +66,7 @@ def masked_lm(folder: Path, rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         how = _entities(row)
         outputs = _call(tokenizer, model, row["text"], **how)
-        ids = tokenizer(row["text"], truncation=True, max_length=LENGTH, **how)["input_ids"]
+        ids = _inputs(tokenizer, row["text"], **how)["input_ids"][0].tolist()
         masks = [n for n, number in enumerate(ids) if number == tokenizer.mask_token_id]
         fills = []
         for mask in masks:

@@ -118,6 +118,7 @@ def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
         "answer_starts": [str(row["text"]).find(answers[0])] if "text" in row else None,
         "next_sentence": rng.random() < 0.5,
         "question": f"What is {rng.choice(WORDS)}?",
+        "text": row.get("text") or " ".join(words(rng, 5)),
         "translation": " ".join(words(rng, rng.randrange(1, 9))),
         "choice": rng.randrange(len(row.get("choices", row.get("candidates", "x")))),
     }
