@@ -16,11 +16,18 @@ from types import ModuleType
 _TRANSFORMERS = "transformers"
 
 
+_WAITING: dict[str, Callable[[], None]] = {}
+
+
 def register(model_type: str, *, config: str, tokenizer: str, models: Mapping[str, str]) -> None:
     """Classes, each with its module, for a ``model_type``: its configuration, its fast tokenizer, and its models by
-    the name of their Auto class."""
+    the name of their Auto class. Their modules call ``settle`` at their end."""
+    modules = {name.rpartition(".")[0] for name in (config, tokenizer, *models.values())}
 
     def now() -> None:
+        if any(_under_way(module) for module in modules):
+            return  # one of them imports transformers just now: it will call ``settle``
+        _WAITING.pop(model_type, None)
         import transformers as hf
 
         own = _load(config)
@@ -29,11 +36,24 @@ def register(model_type: str, *, config: str, tokenizer: str, models: Mapping[st
         for name, model in models.items():
             getattr(hf, name).register(own, _load(model), exist_ok=True)
 
-    there = sys.modules.get(_TRANSFORMERS)
-    if there is not None and not getattr(there.__spec__, "_initializing", False):
+    _WAITING[model_type] = now
+    if _TRANSFORMERS in sys.modules and not _under_way(_TRANSFORMERS):
         now()
     else:
         sys.meta_path.insert(0, _Watcher(now))
+
+
+def settle(model_type: str, module: str) -> None:
+    """The end of ``module``, which holds classes of the model type: they are registered now if they were waited for."""
+    there = sys.modules[module].__spec__
+    if model_type in _WAITING and there is not None:
+        there._initializing = False  # type: ignore[attr-defined]
+        _WAITING[model_type]()
+
+
+def _under_way(module: str) -> bool:
+    """Whether the module is being imported."""
+    return module in sys.modules and bool(getattr(sys.modules[module].__spec__, "_initializing", False))
 
 
 def _load(name: str) -> type:

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from transformers.utils import ModelOutput
 
 from pipelines.realm.settings import RealmConfig
+from pipelines.registering import settle
 
 _BIAS = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
 
@@ -260,3 +261,6 @@ def marginal_log_likelihood(logits: torch.Tensor, relevance_score: torch.Tensor,
     every = labels[:, None].expand(-1, candidates, -1).flatten(0, 1)
     likely = -cross_entropy(logits.float().transpose(1, 2), every, reduction="none").unflatten(0, (batch, candidates))
     return torch.logsumexp(likely + log_softmax(relevance_score.float(), -1)[..., None], dim=1)
+
+
+settle("realm", __name__)

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import BatchEncoding, BertConfig, BertTokenizer, PreTrainedConfig
 
+from pipelines.registering import settle
+
 
 class RealmConfig(PreTrainedConfig):
     """Sizes of REALM's models; the defaults are those of ``google/realm-cc-news-pretrained-embedder``."""
@@ -90,3 +92,6 @@ class RealmTokenizer(BertTokenizer):
 
 
 RealmTokenizerFast = RealmTokenizer
+
+
+settle("realm", __name__)

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import BertModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from pipelines.registering import settle
 from pipelines.retribert.settings import RetriBertConfig
 
 
@@ -102,3 +103,6 @@ def _pooled(
         return encode(input_ids, mask)
     parts = zip(input_ids.split(checkpoint_batch_size), mask.split(checkpoint_batch_size), strict=True)
     return torch.cat([checkpoint(encode, ids, there, use_reentrant=False) for ids, there in parts])
+
+
+settle("retribert", __name__)

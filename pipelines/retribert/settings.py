@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import BertConfig, BertTokenizer, PreTrainedConfig
 
+from pipelines.registering import settle
+
 
 class RetriBertConfig(PreTrainedConfig):
     """Sizes of a RetriBERT; the defaults are those of ``yjernite/retribert-base-uncased``."""
@@ -55,3 +57,6 @@ class RetriBertTokenizer(BertTokenizer):
 
 
 RetriBertTokenizerFast = RetriBertTokenizer
+
+
+settle("retribert", __name__)
