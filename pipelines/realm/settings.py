@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import BatchEncoding, BertConfig, BertTokenizer, PreTrainedConfig
+from transformers import BatchEncoding, BertConfig, PreTrainedConfig
 
 from pipelines.registering import settle
+from pipelines.tasks.wordpiece import VocabFileTokenizer
 
 
 class RealmConfig(PreTrainedConfig):
@@ -69,7 +70,7 @@ class RealmConfig(PreTrainedConfig):
         return BertConfig(**sizes, attn_implementation=self._attn_implementation)
 
 
-class RealmTokenizer(BertTokenizer):
+class RealmTokenizer(VocabFileTokenizer):
     """BERT's tokenizer, and one call for several candidates a text."""
 
     def batch_encode_candidates(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import BertConfig, BertTokenizer, PreTrainedConfig
+from transformers import BertConfig, PreTrainedConfig
 
 from pipelines.registering import settle
+from pipelines.tasks.wordpiece import VocabFileTokenizer
 
 
 class RetriBertConfig(PreTrainedConfig):
@@ -52,7 +53,7 @@ class RetriBertConfig(PreTrainedConfig):
         return BertConfig(**sizes, attn_implementation=self._attn_implementation)
 
 
-class RetriBertTokenizer(BertTokenizer):
+class RetriBertTokenizer(VocabFileTokenizer):
     """BERT's tokenizer under the name that old checkpoints have."""
 
 
