@@ -38,7 +38,7 @@ class FSMTTranslation(Translation):
 
         if self._target_tokenizer is None:
             own = self.tokenizer
-            self._target_tokenizer = FSMTTokenizer(
+            self._target_tokenizer = FSMTTokenizer(  # type: ignore[no-untyped-call]
                 langs=[own.tgt_lang, own.src_lang],
                 src_vocab_file=own.tgt_vocab_file,
                 tgt_vocab_file=own.src_vocab_file,
@@ -69,7 +69,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001 - it has one task
         files[name] = json.dumps({piece: number for number, piece in enumerate([*special, *order])})
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    FSMTTokenizer(
+    FSMTTokenizer(  # type: ignore[no-untyped-call]
         langs=["en", "de"],
         src_vocab_file=str(folder / "vocab-src.json"),
         tgt_vocab_file=str(folder / "vocab-tgt.json"),

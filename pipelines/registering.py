@@ -32,7 +32,9 @@ def register(model_type: str, *, config: str, tokenizer: str, models: Mapping[st
 
         own = _load(config)
         hf.AutoConfig.register(model_type, own, exist_ok=True)
-        hf.AutoTokenizer.register(own, fast_tokenizer_class=_load(tokenizer), exist_ok=True)
+        hf.AutoTokenizer.register(  # type: ignore[no-untyped-call]
+            own, fast_tokenizer_class=_load(tokenizer), exist_ok=True
+        )
         for name, model in models.items():
             getattr(hf, name).register(own, _load(model), exist_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipelines.family import Family
 from pipelines.tasks.tiny import CHARACTERS, WORDS, write_model
@@ -37,12 +38,16 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001 - it has one task
     """A T5 of two layers, 32 wide, that takes 64 tokens and writes at most 16."""
     from transformers import T5Config, T5Tokenizer
 
-    told = (*(word.title() for word in WORDS), "translate", "to", "English", "German:")
-    pieces = dict.fromkeys(["▁", *(f"▁{word}" for word in told), *CHARACTERS, *CHARACTERS.upper()])
+    known = (*(word.title() for word in WORDS), "translate", "to", "English", "German:")
+    pieces = dict.fromkeys(["▁", *(f"▁{word}" for word in known), *CHARACTERS, *CHARACTERS.upper()])
     scores = [(piece, -float(len(piece) == 1) * 5 - 1) for piece in pieces]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *scores]
     tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0, additional_special_tokens=[], model_max_length=64)
     tokenizer.save_pretrained(folder)
+    told: dict[str, Any] = {
+        "decoder_start_token_id": 0,
+        "task_specific_params": {"translation_en_to_de": {"prefix": "translate English to German: "}},
+    }
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=32,
@@ -51,8 +56,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001 - it has one task
         num_layers=2,
         num_heads=4,
         initializer_factor=4.0,
-        decoder_start_token_id=0,
-        task_specific_params={"translation_en_to_de": {"prefix": "translate English to German: "}},
+        **told,
     )
     write_model(folder, "T5ForConditionalGeneration", config, max_new_tokens=16)
 

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,9 +28,6 @@ from numpy.typing import NDArray
 from stages.base import Row
 from stages.errors import UsageError
 from stages.storage import open_storage
-
-if TYPE_CHECKING:
-    import faiss
 
 Floats = NDArray[np.float32]
 Kind = Literal["auto", "flat", "ivfpq"]
@@ -211,7 +208,7 @@ def _emptied(texts: pa.Table, places: Sequence[int]) -> pa.Table:
     return pa.table([pc.if_else(mask, texts[name], None) for name in TEXTS.names], schema=TEXTS)
 
 
-def _new(vectors: Floats, kind: str) -> faiss.Index:
+def _new(vectors: Floats, kind: str) -> Any:  # noqa: ANN401 - faiss is untyped
     """An empty index, trained on a sample where it compresses."""
     import faiss
 

@@ -18,6 +18,7 @@ from pipelines.realm.evidence import EvidenceMaskedLM, Relevance
 from pipelines.realm.open_qa import OpenQuestionAnswering
 from pipelines.realm.tasks import Features, Index, Search
 from pipelines.registering import register
+from pipelines.tasks.base_text import TextTask
 from pipelines.tasks.dense_index import index_texts
 from pipelines.tasks.tiny import WORDS, vocabulary, write_model, write_tokenizer
 
@@ -91,7 +92,7 @@ def tiny(folder: Path, task: str) -> None:
         searcher_beam_size=8,
         num_block_records=len(TINY_BLOCKS),
     )
-    classes = {each.name: each.auto_class for each in FAMILY.tasks}
+    classes = {each.name: each.auto_class for each in FAMILY.tasks if issubclass(each, TextTask)}
     write_model(folder, classes[task], config)
     if task == "search":
         found = Checkpoint(ref=str(folder), path=str(folder), content="")

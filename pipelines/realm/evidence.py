@@ -66,7 +66,7 @@ class Relevance(TextTask):
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Output]) -> Row:
         """``scores``: every candidate with its relevance, before any softmax, the best first."""
-        relevance, texts = np.asarray(outputs[0]["relevance"]), candidates_of(row)
+        relevance, texts = np.asarray(outputs[0]["relevance"], np.float32), candidates_of(row)
         order = np.argsort(-relevance, kind="stable").tolist()
         return {"scores": [{"label": texts[n], "score": float(relevance[n])} for n in order]}
 

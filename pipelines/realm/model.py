@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from transformers import BertModel, PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import MaskedLMOutput
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from pipelines.realm.settings import RealmConfig
 from pipelines.registering import settle
@@ -120,7 +120,7 @@ class Head(nn.Module):
 class RealmEmbedder(RealmPreTrainedModel):
     """A text, question or block, as a vector."""
 
-    _tied_weights_keys: ClassVar[dict[str, str]] = _BIAS
+    _tied_weights_keys = _BIAS
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__(config)
@@ -198,7 +198,7 @@ class RealmScorer(RealmPreTrainedModel):
 class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
     """Reads a text beside each of N pieces of evidence and predicts what is masked in it."""
 
-    _tied_weights_keys: ClassVar[dict[str, str]] = {
+    _tied_weights_keys = {
         **_BIAS,
         "cls.predictions.decoder.weight": "realm.embeddings.word_embeddings.weight",
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from stages.predictor import row_seed
 if TYPE_CHECKING:
     import torch
 
+    from pipelines.realm.reader import RealmForOpenQA
+    from pipelines.realm.settings import RealmTokenizer
     from stages.vectors import Index
 
 
@@ -50,6 +52,7 @@ class OpenQuestionAnswering(TextTask):
     options: OpenOptions
     metric = Metric(name="exact_match")
     auto_class = f"{READER}.RealmForOpenQA"
+    model: RealmForOpenQA
     index: Index | None
     """None where the blocks lie beside the weights."""
     blocks: Sequence[str | None]
@@ -87,7 +90,8 @@ class OpenQuestionAnswering(TextTask):
         from pipelines.realm.retriever import RealmRetriever
 
         super().load_model(device, dtype)
-        self.model.retriever = RealmRetriever(self.blocks, self.tokenizer)
+        known = [block or "" for block in self.blocks]  # an index may have places without a passage
+        self.model.retriever = RealmRetriever(known, cast("RealmTokenizer", self.tokenizer))
         if self.index is not None:
             gone = torch.tensor([block is None for block in self.blocks])
             vectors = torch.from_numpy(np.array(self.index.vectors)).masked_fill(gone[:, None], 0)
@@ -108,13 +112,14 @@ class OpenQuestionAnswering(TextTask):
         for n, one in enumerate(examples):
             question = batch["input_ids"][n : n + 1, : one.length]
             found, inputs = self.model.read(question, ids_BR[n], relevance_BR[n], None)
-            answer = inputs.input_ids[found.block_idx][int(found.start_pos) : int(found.end_pos) + 1]
+            best: Any = found
+            answer = inputs.input_ids[best.block_idx][int(best.start_pos) : int(best.end_pos) + 1]
             told = {
                 "answer": answer,
                 "blocks": ids_BR[n],
                 "relevance": relevance_BR[n].float(),
-                "block": found.block_idx[None],
-                "score": found.log_probability.exp()[None].float(),
+                "block": best.block_idx[None],
+                "score": best.log_probability.exp()[None].float(),
             }
             outputs.append({name: each.cpu().numpy() for name, each in told.items()})
         return outputs

@@ -10,12 +10,12 @@ A answers' places a block, S span hidden size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import BatchEncoding, BertModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from pipelines.realm.model import _BIAS, Head, RealmEmbedder, RealmPreTrainedModel
 from pipelines.realm.retriever import RealmRetriever
@@ -88,7 +88,7 @@ class SpanScores(nn.Module):
 class RealmReader(RealmPreTrainedModel):
     """Finds the answer among the spans of R blocks; trained on K blocks with the places of answers in them."""
 
-    _tied_weights_keys: ClassVar[dict[str, str]] = _BIAS
+    _tied_weights_keys = _BIAS
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__(config)
@@ -150,6 +150,7 @@ class RealmForOpenQA(RealmPreTrainedModel):
         super().__init__(config)
         self.embedder = RealmEmbedder(config)
         self.reader = RealmReader(config)
+        self.block_emb: torch.Tensor
         self.register_buffer("block_emb", torch.zeros(config.num_block_records, config.retriever_proj_size))
         self.retriever = retriever
         self.post_init()
@@ -178,13 +179,16 @@ class RealmForOpenQA(RealmPreTrainedModel):
         """
         if len(input_ids) != 1:
             raise ValueError(f"RealmForOpenQA takes one question at a time, not {len(input_ids)}")
-        if isinstance(answer_ids, torch.Tensor):
-            rows = answer_ids.flatten(0, -2).tolist()
-            answer_ids = [ids for row in rows if (ids := [token for token in row if token >= 0])]
+        answers = answer_ids
+        if isinstance(answers, torch.Tensor):
+            rows = answers.flatten(0, -2).tolist()
+            answers = [ids for row in rows if (ids := [token for token in row if token >= 0])]
         question = self.embedder(input_ids, attention_mask, token_type_ids).projected_score
-        ids = self.search(question)[0]
-        relevance = self.block_emb[ids].to(question.device) @ question[0]
-        out, found = self.read(input_ids, ids, relevance, answer_ids)
+        blocks = self.search(question)[0]
+        relevance = self.block_emb[blocks].to(question.device) @ question[0]
+        out, found = self.read(input_ids, blocks, relevance, answers)
+        assert out.start_pos is not None
+        assert out.end_pos is not None
         answer = found.input_ids[out.block_idx][int(out.start_pos) : int(out.end_pos) + 1]
         whole = RealmForOpenQAOutput(out, answer)
         return whole if return_dict is not False else (out, answer)

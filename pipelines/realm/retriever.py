@@ -90,8 +90,8 @@ class RealmRetriever:
             return_special_tokens_mask=True,
             max_length=max_length,
         )
-        found = (None, None, None) if answer_ids is None else self.block_has_answer(joined, answer_ids)
-        return Retrieved(*found, joined.convert_to_tensors(return_tensors))
+        has, starts, ends = (None, None, None) if answer_ids is None else self.block_has_answer(joined, answer_ids)
+        return Retrieved(has, starts, ends, joined.convert_to_tensors(return_tensors))
 
     def block_has_answer(
         self, concat_inputs: BatchEncoding, answer_ids: Sequence[Sequence[int]]
@@ -117,7 +117,8 @@ class RealmRetriever:
             ends.append([last for _, last in found])
         most = max(map(len, starts))
         has = [bool(places) for places in starts]
-        return has, *([places + [-1] * (most - len(places)) for places in each] for each in (starts, ends))
+        first, last = ([places + [-1] * (most - len(places)) for places in each] for each in (starts, ends))
+        return has, first, last
 
 
 def load_blocks(folder: Path) -> Sequence[str]:

@@ -67,7 +67,8 @@ class RealmConfig(PreTrainedConfig):
             "layer_norm_eps",
         )
         sizes: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return BertConfig(**sizes, attn_implementation=self._attn_implementation)
+        sizes["attn_implementation"] = self._attn_implementation
+        return BertConfig(**sizes)
 
 
 class RealmTokenizer(VocabFileTokenizer):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 from transformers import BertModel, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from pipelines.registering import settle
 from pipelines.retribert.settings import RetriBertConfig
@@ -42,14 +42,18 @@ class RetriBertModel(PreTrainedModel):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, checkpoint_batch_size: int = -1
     ) -> torch.Tensor:
         """Vectors (B, P) of questions; ``checkpoint_batch_size`` bounds memory in training (see ``forward``)."""
-        return self.project_query(_pooled(self.bert_query, input_ids, attention_mask, checkpoint_batch_size))
+        vectors: torch.Tensor = self.project_query(
+            _pooled(self.bert_query, input_ids, attention_mask, checkpoint_batch_size)
+        )
+        return vectors
 
     def embed_answers(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, checkpoint_batch_size: int = -1
     ) -> torch.Tensor:
         """Vectors (B, P) of documents."""
         encoder = self.bert_doc if self.bert_doc is not None else self.bert_query
-        return self.project_doc(_pooled(encoder, input_ids, attention_mask, checkpoint_batch_size))
+        vectors: torch.Tensor = self.project_doc(_pooled(encoder, input_ids, attention_mask, checkpoint_batch_size))
+        return vectors
 
     def forward(
         self,

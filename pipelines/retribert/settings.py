@@ -50,7 +50,8 @@ class RetriBertConfig(PreTrainedConfig):
             "pad_token_id",
         )
         sizes: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return BertConfig(**sizes, attn_implementation=self._attn_implementation)
+        sizes["attn_implementation"] = self._attn_implementation
+        return BertConfig(**sizes)
 
 
 class RetriBertTokenizer(VocabFileTokenizer):

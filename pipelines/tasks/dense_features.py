@@ -59,7 +59,7 @@ class DenseFeatures(DenseTask):
     optional: ClassVar[tuple[str, ...]] = ("text", "question")
     gold: ClassVar[tuple[str, ...]] = ("text", "question")
     writes = ("vector", "question_vector")
-    metric = Metric(name="recall_at_1")
+    metric: ClassVar[Metric | None] = Metric(name="recall_at_1")
 
     def check(self, columns: Collection[str]) -> None:
         """Raises UsageError where there are neither texts nor questions."""

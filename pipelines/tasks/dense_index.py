@@ -48,7 +48,7 @@ class DenseIndex(DenseTask):
     name = "index"
     summary = "texts in passages as vectors, and a search index of them all"
     reads: ClassVar[tuple[str, ...]] = ("text",)
-    writes = ("passages", "passage_vectors")
+    writes: ClassVar[tuple[str, ...]] = ("passages", "passage_vectors")
     options_type = IndexOptions
     options: IndexOptions
 

@@ -69,7 +69,7 @@ class DenseSearch(DenseTask):
 
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """``places`` and ``scores`` (top_k,) of each question's passages."""
-        vectors = np.stack([np.asarray(output["vector"]) for output in super().forward(batch, examples)])
+        vectors = np.stack([np.asarray(output["vector"], np.float32) for output in super().forward(batch, examples)])
         places, scores = self.index.search(vectors, self.options.top_k)
         return [{"places": place, "scores": score} for place, score in zip(places, scores, strict=True)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class EntityTask(TextTask):
     """A task on a text with entities in it; words are cut at the limit, entities never."""
 
     optional: ClassVar[tuple[str, ...]] = ()
-    tokenizer: LukeTokenizer  # type: ignore[assignment]
+    tokenizer: LukeTokenizer
     entities: dict[str, int]
     """The entity vocabulary."""
 
@@ -48,10 +48,10 @@ class EntityTask(TextTask):
         super().load_processor()
         if not hasattr(self.tokenizer, "entity_vocab"):
             raise CheckpointError(f"{self.checkpoint.ref} has no entity vocabulary: it is no LUKE")
-        self.entities = dict(self.tokenizer.entity_vocab)
+        self.entities = dict(cast("dict[str, int]", self.tokenizer.entity_vocab))
         told = self.tokenizer.init_kwargs
         names = [str(told.get(f"entity_{n}_token", default)) for n, default in ((1, "<ent>"), (2, "<ent2>"))]
-        self.marks = [int(number) for number in self.tokenizer.convert_tokens_to_ids(names)]
+        self.marks = cast("list[int]", self.tokenizer.convert_tokens_to_ids(names))
         self.masks = [self.entities[MASK], self.entities.get("[MASK2]", self.entities[MASK])]
 
     # ---- encoding

@@ -17,6 +17,7 @@ from pipelines.tasks.base_text import text_of
 from pipelines.tasks.entity_inputs import EntityTask, read_spans, text_with_spans
 from pipelines.tasks.masked_lm import MaskedLM
 from pipelines.tasks.masking import logits_at
+from pipelines.tasks.words import Ints
 from stages.base import Row
 from stages.errors import Code, RowError
 from stages.examples import Example, Output
@@ -64,13 +65,13 @@ class EntityMaskedLM(EntityTask, MaskedLM):
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Output]) -> Row:
         """``fills`` a mask and ``entity_fills`` a masked entity, whose ``text`` is its mention."""
-        masks, hidden = examples[0].arrays["masks"], examples[0].arrays["entity_masks"]
+        masks, hidden = examples[0].arrays["masks"], np.asarray(examples[0].arrays["entity_masks"], np.int32)
         if not len(masks) and not len(hidden):
             mask = self.tokenizer.mask_token
             raise RowError(Code.ENCODE_FAILED, f"the text holds no mask and no masked entity; write {mask} into it")
         return {"fills": self.fills(examples[0], outputs[0]), "entity_fills": self._titles(row, hidden, outputs[0])}
 
-    def _titles(self, row: Row, hidden: np.ndarray, output: Output) -> list[list[Row]] | None:  # type: ignore[type-arg]
+    def _titles(self, row: Row, hidden: Ints, output: Output) -> list[list[Row]] | None:
         if "entity_tokens" not in output:
             return None
         text = text_of(row)

@@ -40,7 +40,7 @@ class Features(TextTask):
     summary = "a text as a vector, and one a token where asked for"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     optional: ClassVar[tuple[str, ...]] = ("text_pair",)
-    writes = ("vector", "vectors")
+    writes: ClassVar[tuple[str, ...]] = ("vector", "vectors")
     options_type = FeatureOptions
     options: FeatureOptions
     auto_class = "AutoModel"

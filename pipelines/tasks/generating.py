@@ -159,11 +159,11 @@ def _write(model: PreTrainedModel, batch: Batch, options: GenerationOptions) -> 
 
     prompt = _prompt_length(model, batch)
     hidden_BLH = _encoded(model, batch)
-    ids_NT: torch.Tensor = model.generate(  # type: ignore[operator]
+    ids_NT: torch.Tensor = model.generate(
         **_inputs(batch, hidden_BLH), generation_config=_settings(model, options, prompt)
     )
     written_NT = ids_NT[:, prompt:]
-    ends = model.generation_config.eos_token_id  # type: ignore[union-attr]
+    ends = model.generation_config.eos_token_id
     is_end_NT = torch.isin(written_NT, torch.tensor([] if ends is None else ends, device=ids_NT.device))
     counted_NT = (is_end_NT.cumsum(1) - is_end_NT.long()) == 0
     likely_N = _log_likelihoods(model, batch, hidden_BLH, ids_NT, counted_NT)
@@ -185,9 +185,9 @@ def _prompt_length(model: PreTrainedModel, batch: Batch) -> int:
     return 1 if given is None else given.shape[1]
 
 
-def _settings(model: PreTrainedModel, options: GenerationOptions, prompt: int) -> GenerationConfig:
+def _settings(model: PreTrainedModel, options: GenerationOptions, prompt: int) -> Any:  # noqa: ANN401 - untyped
     """The checkpoint's own way of writing, with what the options say."""
-    own: GenerationConfig = copy.deepcopy(model.generation_config)  # type: ignore[assignment]
+    own: Any = copy.deepcopy(model.generation_config)
     inherited = own.max_new_tokens or (own.max_length - prompt if own.max_length else MOST_TOKENS)
     most = options.max_new_tokens or max(inherited, 1)
     own.update(**({"max_new_tokens": most} if own.max_new_tokens else {"max_length": prompt + most}))
@@ -233,7 +233,7 @@ def _log_likelihoods(
     share = len(ids_NT) // len(next(iter(batch.values())))
     rows = torch.arange(len(ids_NT), device=ids_NT.device)
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
-    chunks = rows.split(max(1, LOGITS // (vocabulary * ids_NT.shape[1])))
+    chunks = rows.split(max(1, LOGITS // (vocabulary * ids_NT.shape[1])))  # type: ignore[no-untyped-call]
     parts = [
         _read(
             model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from transformers import BertTokenizer
 
@@ -16,7 +17,7 @@ class VocabFileTokenizer(BertTokenizer):
         do_lower_case: bool = True,
         *,
         vocab_file: str | None = None,
-        **settings: object,
+        **settings: Any,  # noqa: ANN401 - those of BertTokenizer
     ) -> None:
         """``vocab`` may be the file as well; ``settings`` are those of BertTokenizer."""
         path = vocab if isinstance(vocab, str) else None if vocab else vocab_file
