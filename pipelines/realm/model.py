@@ -22,6 +22,7 @@ from pipelines.realm.settings import RealmConfig
 from pipelines.registering import settle
 
 _BIAS = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+_TIED = {**_BIAS, "cls.predictions.decoder.weight": "realm.embeddings.word_embeddings.weight"}
 
 
 @dataclass
@@ -198,10 +199,7 @@ class RealmScorer(RealmPreTrainedModel):
 class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
     """Reads a text beside each of N pieces of evidence and predicts what is masked in it."""
 
-    _tied_weights_keys = {
-        **_BIAS,
-        "cls.predictions.decoder.weight": "realm.embeddings.word_embeddings.weight",
-    }
+    _tied_weights_keys = _TIED
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__(config)
