@@ -82,6 +82,8 @@ class _Run:
         finally:
             self.progress.close()
         self.books.close(complete=self.prepared.request.limit is None)
+        if self.prepared.task is not None:
+            self.prepared.task.conclude(self.prepared.request.output)
 
     def _all_work(self, ledger: Ledger) -> None:
         for todo in self._todo(ledger):

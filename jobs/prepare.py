@@ -168,5 +168,6 @@ def _fingerprint(request: Request, task: Task, checkpoint: Checkpoint, reading: 
         "options": asdict(task.options),
         "dtype": dtype_name(request.settings.predict),
         "schema": SCHEMA_VERSION,
+        **({"besides": besides} if (besides := task.besides()) else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipelines import Task
 from stages.base import Stage
-from stages.columns import MADE_OF
+from stages.columns import FOUND_AS, MADE_OF
 from stages.draw import Draw, Look
 from stages.read import Read
 from stages.reading import READER
@@ -22,7 +22,7 @@ def columns_of(
     return Columns(
         needs=(*task.reads, *more),
         optional=task.optional,
-        paths=paths or {},
+        paths={**{name: FOUND_AS[name] for name in task.optional if name in FOUND_AS}, **(paths or {})},
         instead={name: MADE_OF[name] for name in task.reads if name in MADE_OF},
     )
 

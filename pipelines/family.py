@@ -96,6 +96,13 @@ class Task(ABC):
         question is neither in the table nor in the options, or of two columns of which one is needed there is none.
         """
 
+    def besides(self) -> str:
+        """What decides its answers besides checkpoint and options, as a hash: the content of an index that it searches.
+
+        Part of the fingerprint, so that another content makes rows anew. Called on the driver: reads little.
+        """
+        return ""
+
     # ---- on the worker, once
 
     @abstractmethod
@@ -140,6 +147,11 @@ class Task(ABC):
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """Runs the model on a batch that is on its device; one output an example, unpadded, on the CPU."""
 
+    # ---- on the driver, once a run has ended
+
+    def conclude(self, output: str) -> None:  # noqa: B027 - most tasks leave rows and nothing else
+        """Makes of all current rows in ``output`` what they are for, such as a search index. Raises UsageError."""
+
     # ---- training (metric is not None)
 
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
@@ -149,6 +161,11 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.name} cannot be trained")
 
+    def arrange(self, labelled: Sequence[Sequence[Example]]) -> list[list[Example]]:
+        """Training examples of neighbouring rows, a list a row, as they are kept for the epochs: as they are, unless
+        the task joins rows (texts to blocks of one length)."""
+        return [list(examples) for examples in labelled]
+
     def loss(self, outputs: Any, labels: Any, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """The loss as a sum over the batch divided by ``num_items``, the global count of labelled items."""
         raise NotImplementedError(f"{self.name} cannot be trained")
@@ -157,7 +174,7 @@ class Task(ABC):
         """The task's metrics over evaluation rows and what it answered for them."""
         raise NotImplementedError(f"{self.name} cannot be trained")
 
-    def loss_metrics(self, loss: float) -> dict[str, float]:  # noqa: ARG002
+    def loss_metrics(self, loss: float) -> dict[str, float]:
         """Metrics that follow from the mean evaluation loss (perplexity); all others come from ``metrics``."""
         return {}
 

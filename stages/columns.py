@@ -28,6 +28,8 @@ ENTITY = pa.struct(
         ("box", BOX),
     ],
 )
+SEQUENCE = pa.struct([("text", pa.string()), ("score", pa.float32())])
+HIT = pa.struct([("uri", pa.string()), ("text", pa.string()), ("score", pa.float32())])
 FILL = pa.struct([("token", pa.string()), ("score", pa.float32()), ("text", pa.string())])
 FAILURE = pa.struct(
     [
@@ -85,6 +87,11 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("question", text, "record", "the question asked")
     yield column("text_pair", text, "record", "the second text of a pair")
     yield column("choices", pa.list_(text), "record", "the endings to choose from")
+    yield column("candidates", pa.list_(text), "record", "texts that may be evidence for the text")
+    yield column("relevance", pa.list_(pa.float32()), "record", "how relevant each candidate is, before any softmax")
+    spans = pa.list_(pa.list_(count))
+    yield column("entity_spans", spans, "record", "entities in the text: first character and the one after the last")
+    yield column("entity_names", pa.list_(text), "record", "their titles in the entity vocabulary; [MASK] for unknown")
     yield column("labels", pa.list_(text), "record", "gold word labels, for training and scoring")
     yield column("answers", pa.list_(text), "record", "gold answers, any of which is right, for training and scoring")
     yield column("answer_starts", pa.list_(count), "record", "first character of each gold answer in the text")
@@ -101,9 +108,18 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("fills", pa.list_(pa.list_(FILL)), "record", "one list of fills a mask, most probable first")
     yield column("vector", pa.list_(pa.float32()), "record", "the pooled embedding")
     yield column("vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding a token, where asked for")
+    yield column("question_vector", pa.list_(pa.float32()), "record", "the question's embedding, to search with")
+    yield column("passages", pa.list_(text), "record", "the text in parts that the encoder takes")
+    yield column("passage_vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding a passage")
+    yield column("hits", pa.list_(HIT), "record", "passages that fit the question best, the best first")
+    yield column("evidence", text, "record", "the block of text that the answer stands in")
+    yield column("entity_vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding an entity of the text")
+    yield column("entity_fills", pa.list_(pa.list_(FILL)), "record", "titles for each [MASK] entity, likeliest first")
     yield column("next_sentence", pa.bool_(), "record", "whether the second text follows the first")
     yield column("choice", count, "record", "which of the choices fits best, from 0")
     yield column("generated_text", text, "record", "the text and its continuation")
+    yield column("translation", text, "record", "the text in another language; in a training table, the right one")
+    yield column("sequences", pa.list_(SEQUENCE), "record", "every text written, where several were asked for")
     yield column("perplexity", pa.float32(), "record", "exp of the mean negative log likelihood of the text's tokens")
     # What every answer is signed with
     yield column("status", text, "document", "ok, partial (some pages failed) or failed")
@@ -128,6 +144,9 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
 
 
 COLUMNS: dict[str, Column] = {column.name: column for column in _columns()}
+
+FOUND_AS = {"entity_names": "entities"}
+"""What tables call a column whose usual name means something else in answers."""
 
 MADE_OF = {"words": "image", "boxes": "image", "pixels": "image"}
 """Columns that a table need not have where it has the other one: stages/draw.py makes them of it."""

@@ -61,6 +61,17 @@ class Scheme:
         return found
 
 
+def entity_scores(gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Entity F1, precision and recall of word labels, row by row, and the share of words labelled right (seqeval)."""
+    from seqeval.metrics import accuracy_score
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
+
+    scores = precision_recall_fscore_support(gold, answers, average="micro", zero_division=0)
+    precision, recall, f1 = (float(score) for score in scores[:3])
+    accuracy = float(accuracy_score(gold, answers))
+    return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall, "word_accuracy": accuracy}
+
+
 def enclosing(boxes: NDArray[np.int16]) -> list[int]:
     """The smallest box around ``boxes``, (n, 4) with n >= 1."""
     return [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]

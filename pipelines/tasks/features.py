@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pipelines.family import Batch
 from pipelines.tasks.base_text import TextOptions, TextTask, pair_of, text_of, unbatch
@@ -40,7 +40,7 @@ class Features(TextTask):
     summary = "a text as a vector, and one a token where asked for"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     optional: ClassVar[tuple[str, ...]] = ("text_pair",)
-    writes = ("vector", "vectors")
+    writes: ClassVar[tuple[str, ...]] = ("vector", "vectors")
     options_type = FeatureOptions
     options: FeatureOptions
     auto_class = "AutoModel"
@@ -55,9 +55,12 @@ class Features(TextTask):
 
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """``vector`` (H,) and, asked for, ``vectors`` (tokens, H) of each example."""
+        return self.pooled(self.run(batch), batch, examples)
+
+    def pooled(self, outputs: Any, batch: Batch, examples: Sequence[Example]) -> list[Output]:  # noqa: ANN401
+        """What ``forward`` gives, from the model's outputs."""
         from torch.nn.functional import normalize
 
-        outputs = self.run(batch)
         hidden_BLH = outputs.last_hidden_state.float()
         if self.options.pooling == "mean":
             mask_BL1 = batch["attention_mask"][..., None].float()

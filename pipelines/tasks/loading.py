@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.checkpoint import at_hand
 from pipelines.family import Checkpoint
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
-    """The checkpoint's fast tokenizer. Raises CheckpointError where it has none."""
+def load_tokenizer(checkpoint: Checkpoint, *, fast: bool = True) -> PreTrainedTokenizerFast:
+    """The checkpoint's fast tokenizer. Raises CheckpointError where it has none.
+
+    ``fast=False`` admits one in Python, for architectures that have no other; it lacks the backend's methods.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(at_hand(checkpoint), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {_line(error)}") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+    if fast and not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"{checkpoint.ref} has only a slow tokenizer; save it with a tokenizer.json")
-    return tokenizer
+    return cast("PreTrainedTokenizerFast", tokenizer)
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -47,6 +50,22 @@ def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.ref} has no configuration that can be read: {_line(error)}") from error
     return config
+
+
+OFFSET_POSITIONS = frozenset(
+    {"camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta", "xmod"}
+    | {"roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"}
+)
+"""Models whose positions count from the padding's number on, so that they take fewer tokens than they have positions
+(a choice of fairseq's, where RoBERTa comes from)."""
+
+
+def most_tokens(config: PreTrainedConfig) -> int | None:
+    """The tokens that the model's positions allow, special ones included; None where it has no such limit."""
+    size = getattr(config, "max_position_embeddings", None)
+    if not size:
+        return None
+    return int(size) - (config.pad_token_id + 1 if config.model_type in OFFSET_POSITIONS else 0)
 
 
 def load_weights(

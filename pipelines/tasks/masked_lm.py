@@ -55,7 +55,7 @@ class MaskedLM(TextTask):
     writes: ClassVar[tuple[str, ...]] = ("fills",)
     options_type = MaskedLMOptions
     options: MaskedLMOptions
-    metric = Metric(name="perplexity", greater_is_better=False)
+    metric: ClassVar[Metric | None] = Metric(name="perplexity", greater_is_better=False)
     auto_class = "AutoModelForMaskedLM"
 
     def load_processor(self) -> None:

@@ -21,21 +21,28 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def logits_at(model: PreTrainedModel, examples: Sequence[Example]) -> Iterator[None]:
+def logits_at(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    *,
+    places: str = "masks",
+    head: torch.nn.Module | None = None,
+) -> Iterator[None]:
     """Within it, the model's vocabulary projection sees only the tokens at ``masks``, so its logits are (M, V).
 
     The projection is a quarter of BERT-base's work and, over all tokens of a batch, half a gigabyte of logits.
+    ``places`` names another array of positions, for another ``head``.
     """
     import torch
 
-    example_M = torch.tensor(np.repeat(np.arange(len(examples)), [len(one.arrays["masks"]) for one in examples]))
-    position_M = torch.tensor(np.concatenate([one.arrays["masks"] for one in examples]).astype(np.int64))
+    example_M = torch.tensor(np.repeat(np.arange(len(examples)), [len(one.arrays[places]) for one in examples]))
+    position_M = torch.tensor(np.concatenate([one.arrays[places] for one in examples]).astype(np.int64))
 
     def only_masks(_module: torch.nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden_BLH = given[0]
         return (hidden_BLH[example_M.to(hidden_BLH.device), position_M.to(hidden_BLH.device)],)
 
-    projection = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    projection = head or model.get_output_embeddings()  # type: ignore[no-untyped-call]
     assert projection is not None, f"{type(model).__name__} has no vocabulary projection"
     hook = projection.register_forward_pre_hook(only_masks)
     try:

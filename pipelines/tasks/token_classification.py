@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
 from pipelines.family import Batch, Checkpoint, Metric, Options
 from pipelines.tasks.base_text import text_of, unbatch
-from pipelines.tasks.entities import OUTSIDE, Scheme, enclosing
+from pipelines.tasks.entities import OUTSIDE, Scheme, enclosing, entity_scores
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.padding import IGNORED
 from pipelines.tasks.scores import label_names, softmax
@@ -177,14 +177,8 @@ class TokenClassification(WindowedTask):
 
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """Entity F1, precision and recall, and the share of words labelled right (seqeval)."""
-        from seqeval.metrics import accuracy_score
-        from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
-
-        right, ours = [row["labels"] for row in gold], [row["word_labels"] for row in answers]
-        scores = precision_recall_fscore_support(right, ours, average="micro", zero_division=0)
-        precision, recall, f1 = (float(score) for score in scores[:3])
-        accuracy = float(accuracy_score(right, ours))
-        return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall, "word_accuracy": accuracy}
+        right = [cast("list[str]", row["labels"]) for row in gold]
+        return entity_scores(right, [cast("list[str]", row["word_labels"]) for row in answers])
 
 
 class PageTokenClassification(TokenClassification):

@@ -62,6 +62,7 @@ class SubWordTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._backend = tokenizer.backend_tokenizer
+        self._lead = _lead(tokenizer)
         self._last: tuple[list[str], SubWords] | None = None
         self.single = _frame(self._encode("a", special=True))
         self.pair = _frame(self._encode("a", "a", special=True))
@@ -86,7 +87,18 @@ class SubWordTokenizer:
         self._backend.no_truncation()  # a call of the tokenizer elsewhere leaves its own behind
         self._backend.no_padding()
         split = isinstance(text, list)
+        if isinstance(text, list) and self._lead:
+            text = [word and self._lead + word for word in text]
         return self._backend.encode(text, pair, is_pretokenized=split, add_special_tokens=special)
+
+
+def _lead(tokenizer: PreTrainedTokenizerFast) -> str:
+    """What a word alone needs before it to be cut as within a text: a space for byte-level vocabularies (RoBERTa,
+    LUKE), as ``add_prefix_space`` gives it."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    cutter = tokenizer.backend_tokenizer.pre_tokenizer
+    return " " if isinstance(cutter, ByteLevel) and not cutter.add_prefix_space else ""
 
 
 def _sub_words(found: Encoding) -> SubWords:

@@ -26,13 +26,14 @@ class Windows:
 
     def __init__(self, folder: Path, model_class: str, *, stride: int = LENGTH // 4) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.of_words = AutoTokenizer.from_pretrained(folder, add_prefix_space=True)  # byte-level ones want it
         self.model = getattr(transformers, model_class).from_pretrained(folder).eval()
         self.stride = stride
 
     def __call__(
         self, *texts: object, boxes: object = None, split: bool = True
     ) -> Iterator[tuple[int, object, object]]:
-        found = self.tokenizer(
+        found = (self.of_words if split else self.tokenizer)(
             *texts,
             is_split_into_words=split,
             truncation="only_second" if len(texts) == 2 else True,
@@ -42,7 +43,9 @@ class Windows:
             return_offsets_mapping=True,
         )
         for place, ids in enumerate(found["input_ids"]):
-            inputs = {"input_ids": [ids], "token_type_ids": [found["token_type_ids"][place]]}
+            inputs = {"input_ids": [ids]}
+            if "token_type_ids" in found:
+                inputs["token_type_ids"] = [found["token_type_ids"][place]]
             if boxes is not None:
                 inputs["bbox"] = [[self._box(boxes, token) for token in zip(ids, found.word_ids(place), strict=True)]]
             with torch.no_grad():
@@ -99,7 +102,8 @@ def _words_labelled(run: Windows, ner, row: Row, boxed: bool) -> Row:
         word_ids = encoding.word_ids(place)
         for n in own:
             if encoding["offset_mapping"][place][n][0] == 0:  # the word's first sub-word
-                found[word_ids[n]] = (run.model.config.id2label[int(shares[n].argmax())], float(shares[n].max()))
+                best = run.model.config.id2label[int(shares[n].argmax())], float(shares[n].max())
+                found.setdefault(word_ids[n], best)  # bytes of one character have one offset
     labels, scores = zip(*(found[n] for n in range(len(words))), strict=True)
     return {"words": words, "boxes": row.get("boxes"), **_grouped(ner, row, words, labels, scores, " ".join)}
 
@@ -130,7 +134,7 @@ def _text_labelled(run: Windows, ner, row: Row) -> Row:
             span = encoding.word_to_chars(place, word_ids[n])
             if encoding["offset_mapping"][place][n][0] == span.start:
                 best = run.model.config.id2label[int(shares[n].argmax())], float(shares[n].max())
-                found[span.start, span.end] = best
+                found.setdefault((span.start, span.end), best)
     spans = sorted(found)
     labels, scores = [found[span][0] for span in spans], [found[span][1] for span in spans]
     if len(list(run(text, split=False))) == 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -49,18 +51,37 @@ COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
 }
 
 
-def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES) -> list[Row]:
-    """One row a size with what the task reads and, by chance, what it may read besides."""
+def entities(rng: random.Random, task: str, text: str) -> Row:
+    """Spans of some of a text's first words, and titles; draws nothing from ``rng``, as ``pixels``."""
+    twin = random.Random(str(rng.getstate()[1][:4]))
+    places = [found.span() for found in itertools.islice(re.finditer(r"\S+", text), 5)]
+    count = 2 if "pair" in task else 1 if task.startswith("entity-c") else twin.randrange(1, 4)
+    starts = [twin.randrange(len(places)) for _ in range(count)]
+    spans = [[places[n][0], places[min(n + twin.randrange(2), len(places) - 1)][1]] for n in starts]
+    return {"entity_spans": spans, "entity_names": [twin.choice(("[MASK]", "Paris", "River")) for _ in range(count)]}
+
+
+def candidates(rng: random.Random, task: str) -> Row:
+    """Two or three texts and how relevant they are; draws nothing from ``rng``."""
+    twin = random.Random(f"{task}{rng.getstate()[1][:4]}")
+    texts = [" ".join(words(twin, twin.randrange(1, 6))) for _ in range(twin.randrange(2, 4))]
+    return {"candidates": texts, "relevance": [twin.random() * 4 for _ in texts]}
+
+
+def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES, mask: str = "[MASK]") -> list[Row]:
+    """One row a size with what the task reads and, by chance, what it may read besides; ``mask`` is the tokenizer's."""
     rng = random.Random(seed)
-    return [_sample(task, rng, size, number) for number, size in enumerate(sizes)]
+    return [_sample(task, rng, size, number, mask) for number, size in enumerate(sizes)]
 
 
-def _sample(task: type[Task], rng: random.Random, size: int, number: int) -> Row:
+def _sample(task: type[Task], rng: random.Random, size: int, number: int, mask: str) -> Row:
     values: Row = {name: make(rng, size) for name, make in COLUMNS.items()}
+    values |= {**entities(rng, task.name, str(values["text"])), **candidates(rng, task.name)}
     if "mask" in task.name or task.name == "pretraining":
-        values["words"] = _masked(values["words"])
+        values["words"] = _masked(values["words"], mask)
         values["boxes"] = boxes(rng, len(values["words"]))
-        values["text"] = " ".join(_masked(str(values["text"]).split()))
+        values["text"] = " ".join(_masked(str(values["text"]).split(), mask))
+        values |= entities(rng, task.name, str(values["text"]))
     key: Row = {"uri": f"table.jsonl#{number}", "source": "1", "page": 1 + number, "record": 0}
     while True:
         chosen = [*task.reads, *(name for name in task.optional if rng.random() < 0.5)]
@@ -68,9 +89,9 @@ def _sample(task: type[Task], rng: random.Random, size: int, number: int) -> Row
             return {**key, **{name: values[name] for name in chosen}}
 
 
-def _masked(words: object) -> list[str]:
+def _masked(words: object, mask: str) -> list[str]:
     assert isinstance(words, list)
-    return [*words[:1], "[MASK]", *words[1:3], "[MASK]", *words[3:]]
+    return [*words[:1], mask, *words[1:3], mask, *words[3:]]
 
 
 def _admitted(task: type[Task], columns: Sequence[str]) -> bool:
@@ -96,7 +117,10 @@ def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
         "answers": answers,
         "answer_starts": [str(row["text"]).find(answers[0])] if "text" in row else None,
         "next_sentence": rng.random() < 0.5,
-        "choice": rng.randrange(len(row.get("choices", "x"))),
+        "question": f"What is {rng.choice(WORDS)}?",
+        "text": row.get("text") or " ".join(words(rng, 5)),
+        "translation": " ".join(words(rng, rng.randrange(1, 9))),
+        "choice": rng.randrange(len(row.get("choices", row.get("candidates", "x")))),
     }
     return {**row, **{name: values[name] for name in task.gold}}
 

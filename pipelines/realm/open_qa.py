@@ -1,0 +1,192 @@
+"""Open question answering: no text is given; the blocks that the answer may stand in are found first.
+
+B questions, L tokens of the longest, R blocks that are read, P numbers of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+
+from pipelines.checkpoint import at_hand
+from pipelines.family import Batch, Metric
+from pipelines.realm.tasks import READER
+from pipelines.tasks.answers import judge
+from pipelines.tasks.asking import gold_answers
+from pipelines.tasks.base_text import TextOptions, TextTask, text_of
+from pipelines.tasks.dense_index import FOLDER
+from pipelines.tasks.padding import IGNORED
+from stages.base import Row
+from stages.errors import Code, RowError
+from stages.examples import Example, Output
+from stages.predictor import row_seed
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipelines.realm.reader import RealmForOpenQA
+    from pipelines.realm.settings import RealmTokenizer
+    from stages.vectors import Index
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenOptions(TextOptions):
+    """Options of open question answering."""
+
+    index: str = ""
+    """output folder of the task index, whose passages are the evidence; empty takes the blocks beside the weights"""
+
+
+class OpenQuestionAnswering(TextTask):
+    """Answers questions from the evidence that its retriever finds."""
+
+    name = "open-question-answering"
+    summary = "answers questions from blocks of text that it finds itself"
+    reads: ClassVar[tuple[str, ...]] = ("question",)
+    gold: ClassVar[tuple[str, ...]] = ("answers",)
+    writes = ("question", "answer", "score", "evidence", "hits")
+    options_type = OpenOptions
+    options: OpenOptions
+    metric = Metric(name="exact_match")
+    auto_class = f"{READER}.RealmForOpenQA"
+    model: RealmForOpenQA
+    index: Index | None
+    """None where the blocks lie beside the weights."""
+    blocks: Sequence[str | None]
+
+    def unused_weights(self) -> tuple[str, ...]:
+        """Vocabulary projections and the reader's pooler; with an index, the blocks' own vectors."""
+        unused = (r"(embedder|reader)\.cls\.predictions\.", r"reader\.realm\.pooler\.")
+        return (*unused, r"block_emb") if self.options.index else unused
+
+    def besides(self) -> str:
+        """The index's content."""
+        from stages.vectors import about
+
+        return about(f"{self.options.index}/{FOLDER}").content if self.options.index else ""
+
+    def load_processor(self) -> None:
+        """Loads tokenizer, configuration and evidence. Raises UsageError for an index of another dimension."""
+        from pipelines.realm.retriever import load_blocks
+        from stages.vectors import load
+
+        super().load_processor()
+        self.index = None
+        if self.options.index:
+            folder = f"{self.options.index}/{FOLDER}"
+            self.index = load(folder)
+            self.index.check(checkpoint="", dimension=int(self.config.retriever_proj_size), folder=folder)
+            self.blocks = self.index.texts["text"].to_pylist()
+        else:
+            self.blocks = load_blocks(at_hand(self.checkpoint))
+
+    def load_model(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Loads the weights and gives the model its evidence."""
+        import torch
+
+        from pipelines.realm.retriever import RealmRetriever
+
+        super().load_model(device, dtype)
+        known = [block or "" for block in self.blocks]  # an index may have places without a passage
+        self.model.retriever = RealmRetriever(known, cast("RealmTokenizer", self.tokenizer))
+        if self.index is not None:
+            gone = torch.tensor([block is None for block in self.blocks])
+            vectors = torch.from_numpy(np.array(self.index.vectors)).masked_fill(gone[:, None], 0)
+            self.model.block_emb = vectors.to(device, dtype)
+
+    def encode(self, row: Row) -> list[Example]:
+        """One example: the question. In training each is a batch of its own, with its own blocks."""
+        question = text_of(row, "question")
+        if not question.strip():
+            raise RowError(Code.ENCODE_FAILED, "the question is empty")
+        return [self.example(self.tokenise(question))]
+
+    def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
+        """``answer`` (tokens,), ``blocks`` and ``relevance`` (R,), the ``block`` it stands in, and its ``score``."""
+        questions_BP = self.model.embedder(**batch).projected_score
+        ids_BR, relevance_BR = self._retrieve(questions_BP)
+        outputs: list[Output] = []
+        for n, one in enumerate(examples):
+            question = batch["input_ids"][n : n + 1, : one.length]
+            found, inputs = self.model.read(question, ids_BR[n], relevance_BR[n], None)
+            best: Any = found
+            answer = inputs.input_ids[best.block_idx][int(best.start_pos) : int(best.end_pos) + 1]
+            told = {
+                "answer": answer,
+                "blocks": ids_BR[n],
+                "relevance": relevance_BR[n].float(),
+                "block": best.block_idx[None],
+                "score": best.log_probability.exp()[None].float(),
+            }
+            outputs.append({name: each.cpu().numpy() for name, each in told.items()})
+        return outputs
+
+    def _retrieve(self, questions_BP: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers and relevance (B, R) of the blocks to read."""
+        import torch
+
+        if self.index is None:
+            ids_BR: torch.Tensor = self.model.search(questions_BP)
+        else:
+            most = min(self.model.config.reader_beam_size, self.index.about.passages)
+            places, _ = self.index.search(questions_BP.float().cpu().numpy(), most)
+            ids_BR = torch.from_numpy(places).to(questions_BP.device)
+        return ids_BR, torch.einsum("brp,bp->br", self.model.block_emb[ids_BR], questions_BP)
+
+    def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Output]) -> Row:
+        """``answer``, ``score`` (its probability among all spans), ``evidence`` and the ``hits`` that were read."""
+        output = outputs[0]
+        hits = [self._hit(int(n), float(s)) for n, s in zip(output["blocks"], output["relevance"], strict=True)]
+        return {
+            "question": row["question"],
+            "answer": str(self.tokenizer.decode(output["answer"], skip_special_tokens=True)),
+            "score": float(output["score"][0]),
+            "evidence": hits[int(output["block"][0])]["text"],
+            "hits": hits,
+        }
+
+    def _hit(self, place: int, score: float) -> Row:
+        if self.index is not None:
+            return self.index.hit(place, score)
+        return {"uri": str(place), "text": self.blocks[place], "score": score}
+
+    # ---- training
+
+    def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
+        """Adds ``answers`` (tokens of all accepted ones, each after its length) and ``labels`` (1,), one a question."""
+        accepted = [self.tokenizer(one, add_special_tokens=False)["input_ids"] for one in gold_answers(row)]
+        flat = [number for ids in accepted for number in (len(ids), *ids)]
+        more = {"answers": np.array(flat, np.int32), "labels": np.zeros(1, np.int32)}
+        group = row_seed(row) >> 32
+        return [replace(one, arrays={**one.arrays, **more}, group=group) for one in examples]
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Padded tensors (B, L); in training one question, with its ``answer_ids`` (A, longest), padded with -1."""
+        import torch
+
+        batch = super().collate(examples)
+        if "labels" not in batch:
+            return batch
+        flat, answers = examples[0].arrays["answers"].tolist(), []
+        while flat:
+            answers.append(flat[1 : 1 + flat[0]])
+            flat = flat[1 + flat[0] :]
+        longest = max(map(len, answers), default=1)
+        rows = [ids + [-1] * (longest - len(ids)) for ids in answers] or [[-1]]
+        first = {name: each[:1] for name, each in batch.items()}
+        return {**first, "answer_ids": torch.tensor([rows])}
+
+    def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
+        """The reader's and the retriever's loss, summed over questions, over ``num_items``."""
+        total = (labels != IGNORED).sum() if num_items is None else num_items
+        loss: torch.Tensor = outputs.reader_output.loss / total
+        return loss
+
+    def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
+        """``exact_match`` and ``f1``: the best value among each question's accepted ``answers``."""
+        return judge(
+            [str(row["answer"]) for row in answers], [gold_answers(row) for row in gold], ("exact_match", "f1")
+        )
