@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.cluster import Resources
-from jobs.ways_in import from_documents, from_pages, from_table
+from jobs.ways_in import from_documents, from_pages, from_table, planned, reads_words
 from pipelines import Task
 from stages.base import Pool, Stage
 from stages.errors import UsageError
-from stages.plan import Plan
 from stages.predict import Predict, Prepare, PrepareAndPredict
 from stages.reading import READER
 from stages.settings import Settings
 from stages.tables import Columns
+from stages.view import View
 from stages.write import RunStamp, WritePages, WriteResults
 
 PLAN_CPU, READ_CPU, PREDICT_CPU = 0.02, 0.88, 0.10
@@ -44,6 +44,8 @@ class Layout:
     output: str
     pages: str
     resources: Resources
+    takes: View | None = None
+    """What ``task.takes()`` says."""
     reader: str = READER
     """What runs in the sandbox; another one for tests and benches."""
 
@@ -55,15 +57,21 @@ class Layout:
     def documents(self, rows: int | None) -> list[Pool]:
         """Plan → spread → read (→ predict) → write; ``rows`` a block where what went missing is tried again."""
         size = rows or PART_ROWS
-        read: tuple[Stage, ...] = (
-            from_documents(self.task, self.settings, reader=self.reader),
-            WritePages(output=self.pages, run=self.stamp),
-        )
-        plan = Plan(settings=self.settings, target=self.reader)
+        plan = planned(self.settings, reader=self.reader)
         return [
-            Pool(stages=(plan,), num_cpus=PLAN_CPU, batch_rows=size),
-            *self._predicted(read, size, spread=size),
+            Pool(stages=plan, num_cpus=PLAN_CPU, batch_rows=size),
+            *self._predicted(self._read(), size, spread=size),
         ]
+
+    def document_columns(self) -> set[str]:
+        """What there is of a document when the model comes."""
+        listed = {"uri", "source", "size", "kind", "done"}
+        stages = (*planned(self.settings), *self._read())
+        return listed.union(*(stage.writes for stage in stages)) - {name for stage in stages for name in stage.drops}
+
+    def _read(self) -> tuple[Stage, ...]:
+        read = from_documents(self.task, self.settings, takes=self.takes, reader=self.reader)
+        return (read, WritePages(output=self.pages, run=self.stamp)) if reads_words(self.task) else (read,)
 
     def reused(self, rows: int | None) -> list[Pool]:
         """Reuse → predict → write."""
@@ -73,7 +81,7 @@ class Layout:
         """Table → predict → write, one slice at a time."""
         del rows  # a slice is a block whatever its size
         assert self.task is not None
-        read = from_table(self.task, columns, self.settings)
+        read = from_table(self.task, columns, self.settings, takes=self.takes)
         if self.on_gpu:
             return self._predicted(read, 1, spread=0)
         actors = self.settings.predict.workers or max(1, int(self.resources.cpus // CORES_A_MODEL))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from stages.base import Row
 from stages.examples import Example, Output
+from stages.view import View
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +96,10 @@ class Task(ABC):
         """Raises UsageError where rows with these columns cannot be answered though they have all of ``reads``: a
         question is neither in the table nor in the options, or of two columns of which one is needed there is none.
         """
+
+    def takes(self) -> View | None:
+        """How its model looks at images, as the checkpoint says; None where it looks at none. Needs the processor."""
+        return None
 
     # ---- on the worker, once
 

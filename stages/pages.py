@@ -82,6 +82,8 @@ def sniff(path: str) -> str:
         return "pdf"
     if head.startswith(_IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return "image"
+    if head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI "}):
+        raise RowError(Code.UNSUPPORTED_TYPE, "the file is a recording or a video, not a PDF or an image")
     for name, signatures in _OTHERS.items():
         if head.lstrip().lower().startswith(signatures):
             raise RowError(Code.UNSUPPORTED_TYPE, f"the file is {name}, not a PDF or an image")
@@ -95,6 +97,7 @@ _OTHERS: dict[str, tuple[bytes, ...]] = {
     "a rich text document": (b"{\\rtf",),
     "a web page": (b"<!doctype html", b"<html"),
     "PostScript": (b"%!ps",),
+    "a recording or a video": (b"flac", b"oggs", b"id3", b"\x1ae\xdf\xa3"),
     "a compressed file": (b"\x1f\x8b", b"bzh", b"\xfd7zxz", b"7z\xbc\xaf", b"rar!"),
 }
 

@@ -30,7 +30,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(at_hand(checkpoint), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {_line(error)}") from error
+        raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {first_line(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"{checkpoint.ref} has only a slow tokenizer; save it with a tokenizer.json")
     return tokenizer
@@ -45,7 +45,7 @@ def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
             at_hand(checkpoint), local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.ref} has no configuration that can be read: {_line(error)}") from error
+        raise CheckpointError(f"{checkpoint.ref} has no configuration that can be read: {first_line(error)}") from error
     return config
 
 
@@ -81,7 +81,7 @@ def load_weights(
         message = f"{checkpoint.ref} holds pickled weights with code in them, which is refused: get it as safetensors"
         raise CheckpointError(message) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{checkpoint.ref} cannot be loaded as {auto_class}: {_line(error)}") from error
+        raise CheckpointError(f"{checkpoint.ref} cannot be loaded as {auto_class}: {first_line(error)}") from error
     random = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     random = [key for key in random if not any(re.match(pattern, key) for pattern in unused)]
     if random and not allow_random_head:
@@ -118,6 +118,6 @@ def quiet() -> Iterator[None]:
             talk.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error, for a one-line message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -38,6 +38,15 @@ def pixels(rng: random.Random, _count: int) -> bytes:
     return fields.repeat(32, axis=0).repeat(32, axis=1).tobytes()
 
 
+def picture(rng: random.Random, count: int) -> Row:
+    """32 × 32 pixels of an image of another size: 4 × 4 coloured fields. Draws nothing from ``rng`` either."""
+    twin = random.Random()
+    twin.setstate(rng.getstate())
+    fields = np.frombuffer(twin.randbytes(4 * 4 * 3), np.uint8).reshape(4, 4, 3)
+    pixels = fields.repeat(8, axis=0).repeat(8, axis=1).tobytes()
+    return {"pixels": pixels, "height": 32, "width": 32, "image_height": 20 + count, "image_width": 50}
+
+
 COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
     "words": words,
     "boxes": boxes,
@@ -45,6 +54,11 @@ COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
     "text": lambda rng, count: " ".join(words(rng, count)) + ".",
     "text_pair": lambda rng, count: " ".join(words(rng, count)) + "?",
     "question": lambda rng, count: f"What is {rng.choice(WORDS)}?",
+    "picture": picture,
+    "query_picture": lambda rng, count: picture(random.Random(count % 3), count),
+    "candidate_labels": lambda _, count: [
+        f"{word} {WORDS[count + 7]}" for word in WORDS[count : count + 2 + count % 4]
+    ],
     "choices": lambda rng, count: [" ".join(words(rng, rng.randrange(1, 5))) for _ in range(rng.randrange(1, 4))],
 }
 
