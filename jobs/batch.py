@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jobs.books import Books
 from jobs.cluster import connect
 from jobs.drive import drive
-from jobs.pools import PART_ROWS, TABLE_ROWS, Layout, check_room
+from jobs.pools import PART_ROWS, Layout, check_room
 from jobs.prepare import Prepared, Request, prepare
 from jobs.progress import Progress
 from jobs.result import Result
@@ -133,7 +133,8 @@ class _Run:
             files.append(file)
             done.append([(int(record), 1) for record in ledger.done_records(uri, source)])
         columns = self.prepared.columns
-        self._drive(TableWork(tables=files, done=done), lambda rows: self.layout.tables(columns, rows), TABLE_ROWS)
+        layout = self.layout
+        self._drive(TableWork(tables=files, done=done), lambda rows: layout.tables(columns, rows), layout.table_rows)
 
     def _check_documents(self) -> None:
         """Raises UsageError where the stages or the task cannot work with what documents give."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines import Task
+from stages.audio import Hear, hear_fingerprint
 from stages.base import Stage
 from stages.columns import MADE_OF, SENSED
 from stages.draw import Draw, Look
@@ -13,9 +14,15 @@ from stages.plan import Plan
 from stages.read import Read, check_languages, read_fingerprint
 from stages.reading import READER
 from stages.reuse import Reuse
+from stages.sensing import Sense
 from stages.settings import Settings
 from stages.tables import Columns, ReadTable
+from stages.takes import Clips, Sound, Takes
+from stages.video import Watch, watch_fingerprint
 from stages.view import View
+
+PART_ROWS = 16
+"""Pages of one committed part where reading sets the pace: a kill costs at most that many a process."""
 
 
 def columns_of(
@@ -37,22 +44,32 @@ def reads_words(task: type[Task] | Task | None) -> bool:
 
 def fingerprint(task: type[Task] | Task | None, settings: Settings) -> str:
     """What decides what the task gets of a document. Raises UsageError where an engine lacks what it needs."""
-    if not reads_words(task):
+    sensed = _sensed(task) if task is not None else {}
+    if "sound" in sensed:
+        return hear_fingerprint()
+    if "clips" in sensed:
+        return watch_fingerprint(settings)
+    if sensed:
         return see_fingerprint(settings)
     if settings.text != "layer":
         check_languages(settings)
     return read_fingerprint(settings)
 
 
-def planned(settings: Settings, *, reader: str = READER) -> tuple[Stage, ...]:
-    """From listed documents to their pages."""
-    return (Plan(settings=settings, target=reader),)
+def planned(settings: Settings, *, takes: Takes | None = None, reader: str = READER) -> tuple[Stage, ...]:
+    """From listed documents to their pages; nothing for recordings and videos, which have no pages."""
+    return () if isinstance(takes, Sound | Clips) else (Plan(settings=settings, target=reader),)
 
 
-def from_documents(task: Task | None, settings: Settings, *, takes: View | None = None, reader: str = READER) -> Stage:
+def rows_at_once(takes: Takes | None) -> int:
+    """Rows that are handed over at once: a minute of sound is 4 MB, a clip 2 MB."""
+    return 4 if isinstance(takes, Sound | Clips) else PART_ROWS
+
+
+def from_documents(task: Task | None, settings: Settings, *, takes: Takes | None = None, reader: str = READER) -> Stage:
     """Pages of documents with what the task reads; ``takes`` is what ``task.takes()`` says."""
-    if isinstance(takes, View):
-        return See(settings=settings, view=takes, target=reader)
+    if takes is not None:
+        return _sense(takes, settings, {}, reader=reader)
     return Read(settings=settings, pixels=task.pixels if task else None, target=reader)
 
 
@@ -64,7 +81,7 @@ def from_pages(task: Task | None, settings: Settings, pages: str) -> tuple[Stage
     return (reuse, Draw(settings=settings, pixels=task.pixels))
 
 
-def from_table(task: Task, columns: Columns, settings: Settings, *, takes: View | None = None) -> tuple[Stage, ...]:
+def from_table(task: Task, columns: Columns, settings: Settings, *, takes: Takes | None = None) -> tuple[Stage, ...]:
     """Rows of tables; what they lack and an image of theirs shows is read off it.
 
     ``takes`` is what ``task.takes()`` says; None asks the task, whose processor must be loaded then.
@@ -74,12 +91,23 @@ def from_table(task: Task, columns: Columns, settings: Settings, *, takes: View 
     if sensed:
         takes = takes or task.takes()
         assert takes is not None
-        return (read, See(settings=settings, view=takes, columns=sensed))
+        return (read, _sense(takes, settings, sensed))
     if not columns.instead:
         return (read,)
     keep = "image" in (*columns.needs, *columns.optional)
     look = Look(settings=settings, fills=tuple(columns.instead), pixels=task.pixels, keep=keep)
     return (read, look)
+
+
+def _sense(takes: Takes, settings: Settings, columns: Mapping[str, str], *, reader: str = READER) -> Sense:
+    """The stage that brings a model what it takes."""
+    match takes:
+        case View():
+            return See(settings=settings, view=takes, columns=columns, target=reader)
+        case Sound():
+            return Hear(settings=settings, takes=takes, columns=columns)
+        case Clips():
+            return Watch(settings=settings, takes=takes, columns=columns)
 
 
 def _sensed(task: type[Task] | Task) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from stages.base import Row
 from stages.examples import Example, Output
-from stages.view import View
+from stages.takes import Takes
 
 if TYPE_CHECKING:
     import torch
@@ -97,8 +97,9 @@ class Task(ABC):
         question is neither in the table nor in the options, or of two columns of which one is needed there is none.
         """
 
-    def takes(self) -> View | None:
-        """How its model looks at images, as the checkpoint says; None where it looks at none. Needs the processor."""
+    def takes(self) -> Takes | None:
+        """What its model takes of images, recordings or videos, as the checkpoint says; None of a task on texts or
+        pages. Needs the processor."""
         return None
 
     # ---- on the worker, once

@@ -16,12 +16,12 @@ from typing import Self
 
 from pipelines.family import Task
 from stages.errors import MantaError
-from stages.view import View
+from stages.takes import Takes
 
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pipelines.rehearsal import answer; answer()"
 
 
-def rehearse(task: Task) -> View | None:
+def rehearse(task: Task) -> Takes | None:
     """Loads the task's processor, and the names of its model's weights but not the weights; gives ``task.takes()``.
 
     Raises UsageError for a tokenizer that is missing, a head that the checkpoint lacks, or an option that the model
@@ -39,7 +39,7 @@ class Rehearsal:
     """One that is under way, or over."""
 
     _process: subprocess.Popen[bytes] | None = None
-    _takes: View | None = None
+    _takes: Takes | None = None
 
     @classmethod
     def start(cls, task: Task) -> Self:
@@ -56,7 +56,7 @@ class Rehearsal:
         process.stdin = None
         return cls(process)
 
-    def wait(self) -> View | None:
+    def wait(self) -> Takes | None:
         """Returns what ``rehearse`` does when the task can be run. Raises what ``rehearse`` raises."""
         if self._process is None:
             return self._takes
@@ -67,7 +67,7 @@ class Rehearsal:
         found = pickle.loads(out)  # noqa: S301 - written by the process that we started
         if isinstance(found, MantaError):
             raise found
-        assert found is None or isinstance(found, View)
+        assert found is None or isinstance(found, Takes)
         return found
 
     def stop(self) -> None:
@@ -79,7 +79,7 @@ class Rehearsal:
 
 def answer() -> None:
     """The child: rehearses the task on standard input, and writes what it takes, or what was wrong with it."""
-    found: View | MantaError | None
+    found: Takes | MantaError | None
     out, sys.stdout = sys.stdout.buffer, sys.stderr  # what libraries print is no part of the answer
     try:
         found = rehearse(pickle.load(sys.stdin.buffer))  # noqa: S301 - written by the process that started this one

@@ -37,6 +37,13 @@ PICTURE = pa.struct(
         ("image_width", pa.int32()),
     ],
 )
+SOUND = pa.struct([("samples", pa.binary()), ("rate", pa.int32())])
+CLIPS = pa.struct(
+    [("frames", pa.binary()), *((name, pa.int32()) for name in ("clips", "count", "height", "width"))],
+)
+WORD_TIME = pa.struct(
+    [("text", pa.string()), ("start", pa.float32()), ("end", pa.float32()), ("score", pa.float32())],
+)
 OBJECT = pa.struct([("label", pa.string()), ("score", pa.float32()), ("box", pa.list_(pa.int32()))])
 FILL = pa.struct([("token", pa.string()), ("score", pa.float32()), ("text", pa.string())])
 FAILURE = pa.struct(
@@ -93,6 +100,8 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("pixels", pa.binary(), "page", "the page in the size that the task asks for: RGB, rows first", "uint8")
     # What a table may carry for a task to read
     yield column("query_image", pa.binary(), "record", "an image of what is looked for: a file, or the path of one")
+    yield column("audio", pa.binary(), "record", "a recording: a file, or the path of one, from its table's folder on")
+    yield column("video", pa.binary(), "record", "a video: a file, or the path of one, from its table's folder on")
     yield column("candidate_labels", pa.list_(text), "record", "labels to choose from, in any words")
     yield column("question", text, "record", "the question asked")
     yield column("text_pair", text, "record", "the second text of a pair")
@@ -121,6 +130,7 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("depth_png", pa.binary(), "record", "grey PNG at the image's size", "0 depth_min to 65535 depth_max")
     yield column("depth_min", pa.float32(), "record", "depth where depth_png is 0", "metres, or the checkpoint's own")
     yield column("depth_max", pa.float32(), "record", "depth where it is 65535", "metres, or the checkpoint's own")
+    yield column("word_times", pa.list_(WORD_TIME), "record", "each word that was heard, and when", "seconds")
     # What every answer is signed with
     yield column("status", text, "document", "ok, partial (some pages failed) or failed")
     yield column("read_fingerprint", text, "run", "hash of text mode, render and OCR settings, engine versions")
@@ -142,6 +152,10 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     looked = "an image as the model looks at it: RGB, rows first, its size, and that of the image"
     yield column("picture", PICTURE, "page", looked, "uint8; pixels")
     yield column("query_picture", PICTURE, "record", "the image of what is looked for, likewise", "uint8; pixels")
+    yield column(
+        "sound", SOUND, "record", "a recording as the model takes it: mono float32 samples", "samples a second"
+    )
+    yield column("clips", CLIPS, "record", "a video's clips, each of count frames: RGB, clip by clip", "uint8; pixels")
     yield column("encoded", ENCODED, "record", "the row's examples between the halves of Predictor")
     yield column("failure", FAILURE, "record", "set once a stage failed on the row; later stages pass it by")
 
@@ -151,8 +165,8 @@ COLUMNS: dict[str, Column] = {column.name: column for column in _columns()}
 MADE_OF = {"words": "image", "boxes": "image", "pixels": "image"}
 """Columns that a table need not have where it has the other one: stages/draw.py makes them of it."""
 
-SENSED = {"picture": "image", "query_picture": "query_image"}
-"""Columns that only travel between stages, and what of a table they are made of (stages/image.py)."""
+SENSED = {"picture": "image", "query_picture": "query_image", "sound": "audio", "clips": "video"}
+"""Columns that only travel between stages, and what of a table they are made of (stages/sensing.py)."""
 
 PAGES = (
     "uri", "source", "doc_id", "page", "pages", "width", "height", "words", "boxes", "text", "reader",

@@ -20,7 +20,7 @@ from stages.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
@@ -34,6 +34,19 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"{checkpoint.ref} has only a slow tokenizer; save it with a tokenizer.json")
     return tokenizer
+
+
+def load_any_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer, fast or slow: a CTC vocabulary of characters has no fast one."""
+    from transformers import AutoTokenizer
+
+    try:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            at_hand(checkpoint), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {first_line(error)}") from error
+    return found
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:

@@ -17,7 +17,7 @@ from pipelines.tasks.sight import Sight, load_sight
 from stages.base import Row
 from stages.errors import Code, RowError
 from stages.examples import Example
-from stages.view import View
+from stages.takes import Takes
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ class SeeingTask(Task):
         """Loads the configuration and the image processor."""
         self.config, self.sight = load_config(self.checkpoint), load_sight(self.checkpoint)
 
-    def takes(self) -> View | None:
+    def takes(self) -> Takes:
         """The size of its image processor."""
         return self.sight.view
 
@@ -67,7 +67,7 @@ class SeeingTask(Task):
     def look(self, row: Row, column: str = "picture") -> Example:
         """The picture in ``column``: ``pixels`` (Y·X·3,) and ``size`` (2,). Raises RowError(ENCODE_FAILED)."""
         pixels, sides = picture_of(row, column)
-        patch = _patch(self.config)
+        patch = patch_of(self.config)
         tokens = math.prod(math.ceil(side / patch) for side in sides) + 1
         arrays = {"pixels": pixels, "size": np.array(sides, np.int32)}
         return Example(arrays=arrays, length=tokens, group=1 + (sides[0] << 20) + sides[1])
@@ -104,6 +104,7 @@ def _shaped(example: Example) -> NDArray[np.uint8]:
     return cast("NDArray[np.uint8]", example.arrays["pixels"]).reshape(height, width, 3)
 
 
-def _patch(config: Any) -> int:  # noqa: ANN401  families' configurations have no common type
+def patch_of(config: Any) -> int:  # noqa: ANN401  families' configurations have no common type
+    """Side of a visual token, in pixels."""
     size = getattr(getattr(config, "vision_config", config), "patch_size", PATCH)
     return int(size if isinstance(size, int) else size[0])

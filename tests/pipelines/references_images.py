@@ -16,6 +16,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModel,
     AutoModelForDepthEstimation,
+    AutoModelForVideoClassification,
     AutoTokenizer,
     OwlViTForObjectDetection,
     OwlViTProcessor,
@@ -122,10 +123,29 @@ def guided(folder: Path, rows: Sequence[Row], threshold: float = 0.6, nms_thresh
     return answers
 
 
+def videos(folder: Path, rows: Sequence[Row]) -> list[Row | None]:
+    """The documented call on each clip's frames; several clips by the mean of their logits."""
+    model = AutoModelForVideoClassification.from_pretrained(folder).eval()
+    processor = AutoImageProcessor.from_pretrained(folder)
+    answers: list[Row | None] = []
+    for row in rows:
+        value = row["clips"]
+        shape = value["clips"], value["count"], value["height"], value["width"], 3
+        clips = np.frombuffer(value["frames"], np.uint8).reshape(shape)
+        with torch.no_grad():
+            logits = [model(**processor(list(clip), return_tensors="pt")).logits[0] for clip in clips]
+        shares = torch.stack(logits).mean(0).softmax(-1).tolist()
+        best_first = sorted(range(len(shares)), key=lambda n: -shares[n])
+        scores = [{"label": model.config.id2label[n], "score": shares[n]} for n in best_first]
+        answers.append({"label": scores[0]["label"], "score": scores[0]["score"], "scores": scores})
+    return answers
+
+
 REFERENCES: dict[str, Reference] = {
     "zero-shot-image-classification": zero_shot,
     "clip/features": features,
     "depth-estimation": depth,
+    "video-classification": videos,
     "zero-shot-object-detection": detection,
     "image-guided-detection": guided,
     "vision_text_dual_encoder/features": features,

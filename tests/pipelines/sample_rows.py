@@ -47,6 +47,24 @@ def picture(rng: random.Random, count: int) -> Row:
     return {"pixels": pixels, "height": 32, "width": 32, "image_height": 20 + count, "image_width": 50}
 
 
+def sound(_: random.Random, count: int) -> Row:
+    """Tones and some noise, 0.1 to 1.2 s at 8 kHz; every second one has the length of the one before."""
+    seconds, noise = 0.1 + 0.01 * (count - count % 2), np.random.default_rng(count)
+    time = np.arange(int(8000 * seconds)) / 8000
+    wave = np.sin(2 * np.pi * (150 + 40 * count) * time) * np.sin(9 * time * (count % 5)) + noise.normal(
+        0, 0.2, len(time)
+    )
+    return {"samples": (0.3 * wave).astype(np.float32).tobytes(), "rate": 8000}
+
+
+def clips(_: random.Random, count: int) -> Row:
+    """One or two clips of 4 frames of 32 × 32 pixels: coloured fields that change."""
+    many = 1 + count % 2
+    fields = np.random.default_rng(count).integers(0, 256, (many * 4, 4, 4, 3), np.uint8)
+    frames = fields.repeat(8, axis=1).repeat(8, axis=2).tobytes()
+    return {"frames": frames, "clips": many, "count": 4, "height": 32, "width": 32}
+
+
 COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
     "words": words,
     "boxes": boxes,
@@ -55,6 +73,8 @@ COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
     "text_pair": lambda rng, count: " ".join(words(rng, count)) + "?",
     "question": lambda rng, count: f"What is {rng.choice(WORDS)}?",
     "picture": picture,
+    "sound": sound,
+    "clips": clips,
     "query_picture": lambda rng, count: picture(random.Random(count % 3), count),
     "candidate_labels": lambda _, count: [
         f"{word} {WORDS[count + 7]}" for word in WORDS[count : count + 2 + count % 4]
