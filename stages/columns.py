@@ -45,6 +45,7 @@ WORD_TIME = pa.struct(
     [("text", pa.string()), ("start", pa.float32()), ("end", pa.float32()), ("score", pa.float32())],
 )
 OBJECT = pa.struct([("label", pa.string()), ("score", pa.float32()), ("box", pa.list_(pa.int32()))])
+SEQUENCE = pa.struct([("text", pa.string()), ("score", pa.float32())])
 FILL = pa.struct([("token", pa.string()), ("score", pa.float32()), ("text", pa.string())])
 FAILURE = pa.struct(
     [
@@ -125,6 +126,8 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("next_sentence", pa.bool_(), "record", "whether the second text follows the first")
     yield column("choice", count, "record", "which of the choices fits best, from 0")
     yield column("generated_text", text, "record", "the text and its continuation")
+    yield column("translation", text, "record", "the text in another language; in a training table, the right one")
+    yield column("sequences", pa.list_(SEQUENCE), "record", "every text written, where several were asked for")
     yield column("perplexity", pa.float32(), "record", "exp of the mean negative log likelihood of the text's tokens")
     yield column("objects", pa.list_(OBJECT), "record", "what was found, most probable first", "boxes in pixels")
     yield column("depth_png", pa.binary(), "record", "grey PNG at the image's size", "0 depth_min to 65535 depth_max")

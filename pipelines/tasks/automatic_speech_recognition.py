@@ -13,7 +13,7 @@ import numpy as np
 from pipelines.family import Batch
 from pipelines.tasks.base_text import unbatch
 from pipelines.tasks.hearing import HearingTask, joined
-from pipelines.tasks.loading import load_any_tokenizer
+from pipelines.tasks.loading import load_tokenizer
 from stages.base import Row
 from stages.errors import CheckpointError
 from stages.examples import Example, Output
@@ -37,7 +37,7 @@ class AutomaticSpeechRecognition(HearingTask):
         from transformers import Wav2Vec2CTCTokenizer
 
         super().load_processor()
-        self.tokenizer = load_any_tokenizer(self.checkpoint)
+        self.tokenizer = load_tokenizer(self.checkpoint, fast=False)
         if not isinstance(self.tokenizer, Wav2Vec2CTCTokenizer):
             raise CheckpointError(f"{self.checkpoint.ref} has no CTC vocabulary but a {type(self.tokenizer).__name__}")
 

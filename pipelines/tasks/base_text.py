@@ -51,6 +51,8 @@ class TextTask(Task):
     auto_class: ClassVar[str]
     """The class that loads the model: of transformers, ``AutoModelForSequenceClassification``, or, with its module, one
     of our own."""
+    fast_tokenizer: ClassVar[bool] = True
+    """False for an architecture whose tokenizer is in Python alone."""
     options_type = TextOptions
     options: TextOptions
     tokenizer: PreTrainedTokenizerFast
@@ -75,8 +77,9 @@ class TextTask(Task):
 
     def load_processor(self) -> None:
         """Loads the tokenizer and the configuration. Raises UsageError for a ``max_length`` beyond the model's."""
-        self.tokenizer, self.config = load_tokenizer(self.checkpoint), load_config(self.checkpoint)
-        known = (self.tokenizer.model_max_length, getattr(self.config, "max_position_embeddings", None))
+        self.tokenizer = load_tokenizer(self.checkpoint, fast=self.fast_tokenizer)
+        self.config = load_config(self.checkpoint)
+        known = (self.tokenizer.model_max_length, most_tokens(self.config))
         own = min(size for size in known if size)
         if self.options.max_length > own:
             raise UsageError(f"task.max_length {self.options.max_length} is more than the {own} tokens of the model")

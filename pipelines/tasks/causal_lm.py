@@ -14,6 +14,7 @@ import numpy as np
 
 from pipelines.family import Batch
 from pipelines.tasks.base_text import TextOptions, TextTask, text_of
+from pipelines.tasks.generating import seeded
 from pipelines.tasks.padding import IGNORED
 from stages.base import Row
 from stages.errors import Code, RowError, UsageError
@@ -110,15 +111,12 @@ class CausalLM(TextTask):
 
     def _write(self, batch: Batch, examples: Sequence[Example]) -> list[np.ndarray[Any, np.dtype[np.generic]]]:
         """The continuation of each example. Drawn ones are written one by one, each from its own seed."""
-        import torch
-
         length = batch["input_ids"].shape[1]
         if not self.options.do_sample:
             return list(self._generate(batch)[:, length:].cpu().numpy())
         written = []
         for i, one in enumerate(examples):
-            with torch.random.fork_rng():
-                torch.manual_seed(int(one.arrays["seed"][0]))
+            with seeded(int(one.arrays["seed"][0])):
                 ids = self._generate({name: tensor[i : i + 1] for name, tensor in batch.items()})
             written.append(ids[0, length:].cpu().numpy())
         return written

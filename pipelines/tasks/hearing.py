@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
-from pipelines.checkpoint import at_hand
 from pipelines.family import Batch, Options, Task
-from pipelines.tasks.loading import first_line, load_config, load_weights
+from pipelines.tasks.loading import load_config, load_preprocessor, load_weights
 from stages.base import Row
 from stages.errors import CheckpointError, Code, RowError, UsageError
 from stages.examples import Example
@@ -68,15 +67,10 @@ class HearingTask(Task):
 
     def load_processor(self) -> None:
         """Loads the configuration and the feature extractor, which must be one of waveforms."""
-        from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
+        from transformers import Wav2Vec2FeatureExtractor
 
         self.config = load_config(self.checkpoint)
-        try:
-            self.extractor = AutoFeatureExtractor.from_pretrained(
-                at_hand(self.checkpoint), local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{self.checkpoint.ref} has no feature extractor: {first_line(error)}") from error
+        self.extractor = load_preprocessor(self.checkpoint, "AutoFeatureExtractor")
         if not isinstance(self.extractor, Wav2Vec2FeatureExtractor):
             kind = type(self.extractor).__name__
             raise CheckpointError(f"{self.checkpoint.ref} hears through {kind}; Manta's models take waveforms")

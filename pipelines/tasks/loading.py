@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.checkpoint import at_hand
 from pipelines.family import Checkpoint
@@ -20,33 +20,36 @@ from stages.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
-    """The checkpoint's fast tokenizer. Raises CheckpointError where it has none."""
+def load_tokenizer(checkpoint: Checkpoint, *, fast: bool = True) -> PreTrainedTokenizerFast:
+    """The checkpoint's fast tokenizer. Raises CheckpointError where it has none.
+
+    ``fast=False`` admits one in Python, for architectures that have no other; it lacks the backend's methods.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(at_hand(checkpoint), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {first_line(error)}") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {_line(error)}") from error
+    if fast and not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"{checkpoint.ref} has only a slow tokenizer; save it with a tokenizer.json")
-    return tokenizer
+    return cast("PreTrainedTokenizerFast", tokenizer)
 
 
-def load_any_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer, fast or slow: a CTC vocabulary of characters has no fast one."""
-    from transformers import AutoTokenizer
+def load_preprocessor(checkpoint: Checkpoint, auto_class: str, **how: str) -> Any:  # noqa: ANN401
+    """The checkpoint's image processor (``AutoImageProcessor``) or feature extractor (``AutoFeatureExtractor``)."""
+    import transformers
 
     try:
-        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            at_hand(checkpoint), local_files_only=True, trust_remote_code=False
+        return getattr(transformers, auto_class).from_pretrained(
+            at_hand(checkpoint), local_files_only=True, trust_remote_code=False, **how
         )
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {first_line(error)}") from error
-    return found
+        what = "image processor" if auto_class == "AutoImageProcessor" else "feature extractor"
+        raise CheckpointError(f"{checkpoint.ref} has no {what} that can be loaded: {_line(error)}") from error
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -58,7 +61,7 @@ def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
             at_hand(checkpoint), local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.ref} has no configuration that can be read: {first_line(error)}") from error
+        raise CheckpointError(f"{checkpoint.ref} has no configuration that can be read: {_line(error)}") from error
     return config
 
 
@@ -94,7 +97,7 @@ def load_weights(
         message = f"{checkpoint.ref} holds pickled weights with code in them, which is refused: get it as safetensors"
         raise CheckpointError(message) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{checkpoint.ref} cannot be loaded as {auto_class}: {first_line(error)}") from error
+        raise CheckpointError(f"{checkpoint.ref} cannot be loaded as {auto_class}: {_line(error)}") from error
     random = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     random = [key for key in random if not any(re.match(pattern, key) for pattern in unused)]
     if random and not allow_random_head:
@@ -131,6 +134,6 @@ def quiet() -> Iterator[None]:
             talk.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def first_line(error: Exception) -> str:
+def _line(error: Exception) -> str:
     """The first line of an error, for a one-line message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.checkpoint import at_hand
 from pipelines.family import Checkpoint
-from pipelines.tasks.loading import first_line
+from pipelines.tasks.loading import load_preprocessor
 from stages.errors import CheckpointError
 from stages.view import View
 
@@ -48,15 +47,7 @@ class Sight:
 
 def load_sight(checkpoint: Checkpoint) -> Sight:
     """The checkpoint's image processor. Raises CheckpointError where it has none, or one of another kind."""
-    from transformers import AutoImageProcessor
-
-    try:
-        found: Any = AutoImageProcessor.from_pretrained(
-            at_hand(checkpoint), local_files_only=True, trust_remote_code=False, backend="pil"
-        )
-    except (OSError, ValueError, KeyError) as error:
-        message = f"{checkpoint.ref} has no image processor that can be loaded: {first_line(error)}"
-        raise CheckpointError(message) from error
+    found: Any = load_preprocessor(checkpoint, "AutoImageProcessor", backend="pil")
     normal = getattr(found, "do_normalize", False)
     return Sight(
         view=_view(found, checkpoint),

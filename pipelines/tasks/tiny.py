@@ -45,8 +45,41 @@ def write_tokenizer(folder: Path, *, max_length: int, tokenizer_class: str = "Be
     getattr(transformers, tokenizer_class)(vocabulary(), model_max_length=max_length).save_pretrained(folder)
 
 
-def write_model(folder: Path, model_class: str, config: PreTrainedConfig, *, seed: int = 0) -> None:
-    """A model of a class (see ``pipelines.tasks.loading.model_class``) with random weights, the same each time."""
+def write_bpe_tokenizer(folder: Path, *, max_length: int, tokenizer_class: str = "RobertaTokenizer") -> int:
+    """A byte-level BPE tokenizer, as RoBERTa and LUKE have, that knows WORDS; returns how many pieces it has."""
+    import json
+
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    learnt = Tokenizer(models.BPE())
+    learnt.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    learnt.train_from_iterator([" ".join([*WORDS, *(word.title() for word in WORDS)])], trainer)
+    model = json.loads(learnt.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    tokenizer = getattr(transformers, tokenizer_class)(vocab=model["vocab"], merges=merges, model_max_length=max_length)
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
+
+
+def write_model(
+    folder: Path,
+    model_class: str,
+    config: PreTrainedConfig,
+    *,
+    seed: int = 0,
+    max_new_tokens: int = 0,
+) -> None:
+    """A model of a class (see ``pipelines.tasks.loading.model_class``) with random weights, the same each time.
+
+    ``max_new_tokens`` is the length at which a model that writes stops by itself.
+    """
     import torch
 
     from pipelines.tasks.loading import model_class as find
@@ -58,6 +91,8 @@ def write_model(folder: Path, model_class: str, config: PreTrainedConfig, *, see
         for name, weight in model.named_parameters():
             if name.endswith("bias"):  # zero in a fresh model, which would hide a lost bias
                 torch.nn.init.normal_(weight, std=getattr(config, "initializer_range", 0.3))
+        if max_new_tokens:
+            model.generation_config.update(max_new_tokens=max_new_tokens, max_length=None)
         model.save_pretrained(folder)
 
 

@@ -130,6 +130,7 @@ def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
         "answers": answers,
         "answer_starts": [str(row["text"]).find(answers[0])] if "text" in row else None,
         "next_sentence": rng.random() < 0.5,
+        "translation": " ".join(words(rng, rng.randrange(1, 9))),
         "choice": rng.randrange(len(row.get("choices", "x"))),
     }
     return {**row, **{name: values[name] for name in task.gold}}
