@@ -155,6 +155,11 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.name} cannot be trained")
 
+    def arrange(self, labelled: Sequence[Sequence[Example]]) -> list[list[Example]]:
+        """Training examples of neighbouring rows, a list a row, as they are kept for the epochs: as they are, unless
+        the task joins rows (texts to blocks of one length)."""
+        return [list(examples) for examples in labelled]
+
     def loss(self, outputs: Any, labels: Any, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """The loss as a sum over the batch divided by ``num_items``, the global count of labelled items."""
         raise NotImplementedError(f"{self.name} cannot be trained")

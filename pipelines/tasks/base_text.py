@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pipelines.family import Batch, Checkpoint, Options, Task
-from pipelines.tasks.loading import load_config, load_tokenizer, load_weights
+from pipelines.tasks.loading import load_config, load_tokenizer, load_weights, most_tokens
 from pipelines.tasks.padding import IGNORED, attention_mask, pad
 from stages.base import Row
 from stages.errors import Code, RowError, UsageError

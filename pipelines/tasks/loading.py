@@ -65,6 +65,22 @@ def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
     return config
 
 
+OFFSET_POSITIONS = frozenset(
+    {"camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta", "xmod"}
+    | {"roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"}
+)
+"""Models whose positions count from the padding's number on, so that they take fewer tokens than they have positions
+(a choice of fairseq's, where RoBERTa comes from)."""
+
+
+def most_tokens(config: PreTrainedConfig) -> int | None:
+    """The tokens that the model's positions allow, special ones included; None where it has no such limit."""
+    size = getattr(config, "max_position_embeddings", None)
+    if not size:
+        return None
+    return int(size) - (config.pad_token_id + 1 if config.model_type in OFFSET_POSITIONS else 0)
+
+
 def load_weights(
     checkpoint: Checkpoint,
     auto_class: str,

@@ -55,7 +55,8 @@ def masked_lm(folder: Path, rows: Sequence[Row], options: Options = None) -> lis
     how = {"truncation": True, "max_length": LENGTH}
     fill = pipeline("fill-mask", model=str(folder), tokenizer_kwargs=how, top_k=options.get("top_k", 5))
     chosen = {"targets": list(options["targets"])} if options.get("targets") else {}
-    return [{"fills": _fills(fill(row["text"], **chosen))} if "[MASK]" in row["text"] else None for row in rows]
+    mask = fill.tokenizer.mask_token
+    return [{"fills": _fills(fill(row["text"], **chosen))} if mask in row["text"] else None for row in rows]
 
 
 def _fills(found: list[Any]) -> list[list[Row]]:

@@ -83,18 +83,18 @@ COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
 }
 
 
-def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES) -> list[Row]:
-    """One row a size with what the task reads and, by chance, what it may read besides."""
+def sample_rows(task: type[Task], *, seed: int = 0, sizes: Sequence[int] = SIZES, mask: str = "[MASK]") -> list[Row]:
+    """One row a size with what the task reads and, by chance, what it may read besides; ``mask`` is the tokenizer's."""
     rng = random.Random(seed)
-    return [_sample(task, rng, size, number) for number, size in enumerate(sizes)]
+    return [_sample(task, rng, size, number, mask) for number, size in enumerate(sizes)]
 
 
-def _sample(task: type[Task], rng: random.Random, size: int, number: int) -> Row:
+def _sample(task: type[Task], rng: random.Random, size: int, number: int, mask: str) -> Row:
     values: Row = {name: make(rng, size) for name, make in COLUMNS.items()}
     if "mask" in task.name or task.name == "pretraining":
-        values["words"] = _masked(values["words"])
+        values["words"] = _masked(values["words"], mask)
         values["boxes"] = boxes(rng, len(values["words"]))
-        values["text"] = " ".join(_masked(str(values["text"]).split()))
+        values["text"] = " ".join(_masked(str(values["text"]).split(), mask))
     key: Row = {"uri": f"table.jsonl#{number}", "source": "1", "page": 1 + number, "record": 0}
     while True:
         chosen = [*task.reads, *(name for name in task.optional if rng.random() < 0.5)]
@@ -102,9 +102,9 @@ def _sample(task: type[Task], rng: random.Random, size: int, number: int) -> Row
             return {**key, **{name: values[name] for name in chosen}}
 
 
-def _masked(words: object) -> list[str]:
+def _masked(words: object, mask: str) -> list[str]:
     assert isinstance(words, list)
-    return [*words[:1], "[MASK]", *words[1:3], "[MASK]", *words[3:]]
+    return [*words[:1], mask, *words[1:3], mask, *words[3:]]
 
 
 def _admitted(task: type[Task], columns: Sequence[str]) -> bool:

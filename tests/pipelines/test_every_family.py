@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import io
+import json
 import math
 import random
 import subprocess
@@ -53,8 +54,16 @@ def opened(task_type: type[Task], folder: str, budget: int = 0) -> Predictor:
     return Predictor(task, Settings(dtype="float32", device="cpu", token_budget=budget)).open()
 
 
-def rows_of(task_type: type[Task], seed: int = 0) -> list[Row]:
-    return sample_rows(task_type, seed=seed, sizes=LENGTHS.get(task_type.name, SIZES))
+def rows_of(task: Task, seed: int = 0) -> list[Row]:
+    sizes = LENGTHS.get(task.name, SIZES)
+    return sample_rows(type(task), seed=seed, sizes=sizes, mask=mask_of(task.checkpoint.path))
+
+
+@functools.cache
+def mask_of(folder: str) -> str:
+    tokenizer = Path(folder, "tokenizer_config.json")
+    told = json.loads(tokenizer.read_text()) if tokenizer.exists() else {}
+    return told.get("mask_token") or "[MASK]"
 
 
 def references() -> dict[str, object]:
@@ -124,7 +133,7 @@ def test_answers_are_those_of_transformers(made, family_name, task_type):
     known = references()
     reference = known.get(f"{family_name}/{task_type.name}") or known.get(task_type.name)
     assert reference is not None, f"write a reference for {family_name}/{task_type.name} into a references_*.py"
-    rows = rows_of(task_type)
+    rows = rows_of(made)
     ours = opened(task_type, made.checkpoint.path).predict(rows)
     theirs = reference(made.checkpoint.folder, rows)
     assert [set(answer) for answer in ours] == [set(task_type.writes)] * len(rows)
@@ -136,7 +145,7 @@ def test_answers_are_those_of_transformers(made, family_name, task_type):
 
 @pytest.mark.parametrize(("family_name", "task_type"), TASKS)
 def test_neither_batch_nor_order_nor_padding_changes_an_answer(made, family_name, task_type):
-    rows = rows_of(task_type, seed=1)
+    rows = rows_of(made, seed=1)
     wanted = opened(task_type, made.checkpoint.path).predict(rows)
 
     @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
@@ -151,7 +160,7 @@ def test_neither_batch_nor_order_nor_padding_changes_an_answer(made, family_name
 @pytest.mark.parametrize(("family_name", "task_type"), TASKS)
 def test_examples_travel_whole(made, family_name, task_type):
     made.load_processor()
-    for row in rows_of(task_type):
+    for row in rows_of(made):
         examples = made.encode(row)
         assert examples
         for ours, back in zip(examples, unpack(pack(examples)), strict=True):
@@ -164,7 +173,7 @@ def test_examples_travel_whole(made, family_name, task_type):
 
 @pytest.mark.parametrize(("family_name", "task_type"), TASKS)
 def test_both_halves_apart_answer_as_one_and_no_row_is_lost(made, family_name, task_type):
-    good = rows_of(task_type)
+    good = rows_of(made)
     bad = [{**good[0], **dict.fromkeys((*task_type.reads, *task_type.optional))}]
     bad += [{**good[1], name: None} for name in task_type.reads]
     rows = [row for pair in zip(good, bad, strict=False) for row in pair] + good[len(bad) :] + bad[len(good) :]
@@ -213,7 +222,7 @@ def test_a_loss_is_the_sum_of_its_parts(made, family_name, task_type):
 
     made.load_processor()
     made.load_model(torch.device("cpu"), torch.float32)
-    rows = [gold_row(made, row, seed=n) for n, row in enumerate(rows_of(task_type, seed=2)[:4])]
+    rows = [gold_row(made, row, seed=n) for n, row in enumerate(rows_of(made, seed=2)[:4])]
     labelled = [one for row in rows for one in made.encode_labels(row, made.encode(row))]
     group = [one for one in labelled if one.group == labelled[0].group]
     torch.manual_seed(0)
@@ -242,7 +251,7 @@ def test_a_loss_is_the_sum_of_its_parts(made, family_name, task_type):
 @pytest.mark.parametrize(("family_name", "task_type"), TRAINABLE)
 def test_right_answers_score_best_and_wrong_labels_are_named(made, family_name, task_type):
     made.load_processor()
-    rows = [gold_row(made, row, seed=n) for n, row in enumerate(rows_of(task_type, seed=3))]
+    rows = [gold_row(made, row, seed=n) for n, row in enumerate(rows_of(made, seed=3))]
     answers = opened(task_type, made.checkpoint.path).predict(rows)
     assert not any(isinstance(one, Failure) for one in answers)
     scores = made.metrics(rows, answers)
@@ -255,7 +264,7 @@ def test_right_answers_score_best_and_wrong_labels_are_named(made, family_name, 
 
 @pytest.mark.parametrize(("family_name", "task_type"), FOLDED)
 def test_pages_fold_to_one_answer_in_any_order(made, family_name, task_type):
-    rows = rows_of(task_type)
+    rows = rows_of(made)
     answers = [
         {**answer, "page": row["page"]}
         for row, answer in zip(rows, opened(task_type, made.checkpoint.path).predict(rows), strict=True)
