@@ -88,6 +88,9 @@ class Task(ABC):
     equal_lengths: ClassVar[bool] = False
     """True where numbers depend on padding (group norm over time): only equal lengths share a batch."""
 
+    contrasts: ClassVar[bool] = False
+    """True where an example's loss depends on the others of its step, which then come from all workers."""
+
     def __init__(self, checkpoint: Checkpoint, options: Options | None = None) -> None:
         self.checkpoint = checkpoint
         self.options = options if options is not None else self.options_type()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.family import Family
-from pipelines.tasks.image_text_features import ImageTextFeatures
+from pipelines.tasks.image_text_features import ContrastiveFeatures
 from pipelines.tasks.tiny import vocabulary, write_image_processor, write_model, write_tokenizer
 from pipelines.tasks.zero_shot_image_classification import ZeroShotImageClassification
 
@@ -34,7 +34,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001  both tasks have one 
 
 FAMILY = Family(
     summary="an image tower and a text tower of any kind, brought into one space by contrastive training",
-    tasks=(ZeroShotImageClassification, ImageTextFeatures),
+    tasks=(ZeroShotImageClassification, ContrastiveFeatures),
     checkpoints={"": "clip-italian/clip-italian@main"},
     licence="GPL-3.0",
     tiny=tiny,

@@ -122,6 +122,7 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("end", count, "record", "last word of the answer, inclusive, or the character after the last")
     yield column("fills", pa.list_(pa.list_(FILL)), "record", "one list of fills a mask, most probable first")
     yield column("vector", pa.list_(pa.float32()), "record", "the pooled embedding")
+    yield column("text_vector", pa.list_(pa.float32()), "record", "the embedding of the text of a row with an image")
     yield column("vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding a token, where asked for")
     yield column("next_sentence", pa.bool_(), "record", "whether the second text follows the first")
     yield column("choice", count, "record", "which of the choices fits best, from 0")

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.family import Batch
 from pipelines.tasks.base_text import unbatch
+from pipelines.tasks.classification import Classifying
 from pipelines.tasks.hearing import HearingOptions, HearingTask
 from pipelines.tasks.scores import classified
 from stages.base import Row
@@ -33,7 +34,7 @@ class AudioClassificationOptions(HearingOptions):
             raise UsageError(f"task.top_k must be 0 or more, not {self.top_k}")
 
 
-class AudioClassification(HearingTask):
+class AudioClassification(Classifying, HearingTask):
     """Classifies a recording."""
 
     name = "audio-classification"

@@ -1,24 +1,28 @@
 """Speech recognition by CTC: the text of a recording, and when each word was said.
 
-Shape suffixes: B chunks of a batch, T frames, V size of the vocabulary.
+Shape suffixes: B chunks of a batch, T frames, U characters of a text, V size of the vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pipelines.family import Batch
-from pipelines.tasks.base_text import unbatch
+from pipelines.family import Batch, Metric
+from pipelines.tasks.base_text import text_of, unbatch
+from pipelines.tasks.error_rates import error_rates
 from pipelines.tasks.hearing import HearingTask, joined
 from pipelines.tasks.loading import load_tokenizer
+from pipelines.tasks.padding import IGNORED
 from stages.base import Row
-from stages.errors import CheckpointError
+from stages.errors import CheckpointError, Code, RowError
 from stages.examples import Example, Output
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
 
@@ -27,7 +31,9 @@ class AutomaticSpeechRecognition(HearingTask):
 
     name = "automatic-speech-recognition"
     summary = "the text of a recording, and when each word was said"
+    gold: ClassVar[tuple[str, ...]] = ("text",)
     writes: ClassVar[tuple[str, ...]] = ("text", "score", "word_times")
+    metric = Metric(name="wer", greater_is_better=False)
     auto_class = "AutoModelForCTC"
     tokenizer: Any
     """A CTC tokenizer, which knows blanks and offsets."""
@@ -59,3 +65,46 @@ class AutomaticSpeechRecognition(HearingTask):
         frame_s = self.ratio / self.extractor.sampling_rate
         score = float(np.exp(shares[first:end].mean()))
         return {"text": offset["word"], "start": first * frame_s, "end": end * frame_s, "score": score}
+
+    # ---- training
+
+    def target_ids(self, text: str) -> NDArray[np.int32]:
+        """The characters of a text (U,), in the case that the vocabulary has. Raises RowError(ENCODE_FAILED) for
+        characters that it lacks."""
+        unknown = self.tokenizer.unk_token_id
+        cases = [self.tokenizer(each)["input_ids"] for each in (text, text.upper(), text.lower())]
+        best: list[int] = min(cases, key=lambda ids: ids.count(unknown))
+        if unknown in best or not best:
+            raise RowError(Code.ENCODE_FAILED, f"the text {text!r} has characters that the vocabulary lacks, or none")
+        return np.array(best, np.int32)
+
+    def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
+        """Adds ``labels`` (U,). Raises RowError where the recording is too long for one chunk, or for its text too
+        short."""
+        if len(examples) > 1:
+            message = f"the recording is longer than task.chunk_s = {self.options.chunk_s:g}: cut it, or raise that"
+            raise RowError(Code.ENCODE_FAILED, message)
+        ids = self.target_ids(text_of(row))
+        if len(ids) + int((ids[1:] == ids[:-1]).sum()) > examples[0].length:
+            raise RowError(Code.ENCODE_FAILED, f"{len(ids)} characters in {examples[0].length} frames: not this text")
+        return [replace(examples[0], arrays={**examples[0].arrays, "labels": ids})]
+
+    def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
+        """The CTC loss, summed, over the number of characters."""
+        import torch
+        from torch.nn.functional import ctc_loss
+
+        lengths_B = (labels != IGNORED).sum(1)
+        log_probs_TBV = outputs.logits.float().log_softmax(-1).transpose(0, 1)
+        frames_B = torch.full_like(lengths_B, len(log_probs_TBV))
+        blank = int(self.model.config.pad_token_id or 0)
+        summed: torch.Tensor = ctc_loss(
+            log_probs_TBV, labels.clamp(min=0), frames_B, lengths_B, blank=blank, reduction="sum", zero_infinity=True
+        )
+        return summed / (lengths_B.sum() if num_items is None else num_items)
+
+    def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
+        """``wer`` and ``cer``: words and characters that are wrong, missing or too many, over those that are right."""
+        ids = [self.target_ids(text_of(row)) for row in gold]
+        right = [self.tokenizer.decode(each.tolist(), group_tokens=False) for each in ids]
+        return error_rates(right, [str(row["text"]) for row in answers])

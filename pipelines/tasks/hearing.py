@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines.family import Batch, Options, Task
 from pipelines.tasks.loading import load_config, load_preprocessor, load_weights
+from pipelines.tasks.padding import labels_of
 from stages.base import Row
 from stages.errors import CheckpointError, Code, RowError, UsageError
 from stages.examples import Example
@@ -93,14 +94,19 @@ class HearingTask(Task):
     @property
     def ratio(self) -> int:
         """Samples of one frame."""
-        return int(getattr(self.config, "inputs_to_logits_ratio", 320))
+        return int(self.ears.inputs_to_logits_ratio)
+
+    @property
+    def ears(self) -> Any:  # noqa: ANN401  families' configurations have no common type
+        """The configuration of what hears: the whole model, or its encoder."""
+        return getattr(self.config, "encoder", self.config)
 
     def encode(self, row: Row) -> list[Example]:
         """One example a chunk: ``samples`` (S,), scaled, and ``stride``: S and how many of them, left and right, only
         give the others their surroundings."""
         sound = samples_of(row, int(self.extractor.sampling_rate))
         examples = []
-        for start, end, left, right in chunks(len(sound), *self._chunk_and_stride()):
+        for start, end, left, right in chunks(len(sound), *self.chunk_and_stride()):
             values = self.extractor(sound[start:end], sampling_rate=self.extractor.sampling_rate, return_tensors="np")[
                 "input_values"
             ][0]
@@ -110,8 +116,8 @@ class HearingTask(Task):
             examples.append(Example(arrays=arrays, length=frames, group=end - start))
         return examples
 
-    def _chunk_and_stride(self) -> tuple[int, int]:
-        """Both in samples, whole frames."""
+    def chunk_and_stride(self) -> tuple[int, int]:
+        """Samples of a chunk and of the stride on both its sides; whole frames."""
         options, align = self.options, self.ratio
         rate = int(self.extractor.sampling_rate)
         stride_s = options.stride_s or options.chunk_s / 6
@@ -120,18 +126,18 @@ class HearingTask(Task):
     def _frames(self, samples: int) -> int:
         """Frames that the model makes of so many samples. Raises RowError(ENCODE_FAILED) for less than two."""
         frames = samples
-        config: Any = self.config
-        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        for kernel, stride in zip(self.ears.conv_kernel, self.ears.conv_stride, strict=True):
             frames = (frames - kernel) // stride + 1
         if frames < 2:
             raise RowError(Code.ENCODE_FAILED, f"a recording of {samples} samples is too short for the model")
         return frames
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        """``input_values`` (B, S); all of a batch have one length, so there is no mask."""
+        """``input_values`` (B, S), and ``labels`` where there are any; all have one length, so there is no mask."""
         import torch
 
-        return {"input_values": torch.from_numpy(np.stack([one.arrays["samples"] for one in examples]))}
+        values = torch.from_numpy(np.stack([one.arrays["samples"] for one in examples]))
+        return {"input_values": values, **labels_of(examples)}
 
     def run(self, batch: Batch) -> Any:  # noqa: ANN401  a ModelOutput; its fields differ by head
         """The model's output."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.family import Batch, Task
 from pipelines.tasks.loading import load_config, load_weights
+from pipelines.tasks.padding import labels_of
 from pipelines.tasks.sight import Sight, load_sight
 from stages.base import Row
 from stages.errors import Code, RowError
@@ -73,8 +74,8 @@ class SeeingTask(Task):
         return Example(arrays=arrays, length=tokens, group=1 + (sides[0] << 20) + sides[1])
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        """``pixel_values`` (B, 3, Y, X)."""
-        return {"pixel_values": self.sight.tensor([_shaped(one) for one in examples])}
+        """``pixel_values`` (B, 3, Y, X), and ``labels`` where there are any."""
+        return {"pixel_values": self.sight.tensor([_shaped(one) for one in examples]), **labels_of(examples)}
 
     def as_model(self, tensor: torch.Tensor) -> torch.Tensor:
         """Numbers in the format of the model's weights."""
@@ -106,5 +107,6 @@ def _shaped(example: Example) -> NDArray[np.uint8]:
 
 def patch_of(config: Any) -> int:  # noqa: ANN401  families' configurations have no common type
     """Side of a visual token, in pixels."""
-    size = getattr(getattr(config, "vision_config", config), "patch_size", PATCH)
+    eyes = getattr(config, "vision_config", None) or getattr(config, "encoder", config)
+    size = getattr(eyes, "patch_size", PATCH)
     return int(size if isinstance(size, int) else size[0])

@@ -16,6 +16,8 @@ import numpy as np
 
 from pipelines.family import Batch, Options
 from pipelines.tasks.base_text import unbatch
+from pipelines.tasks.classification import Classifying
+from pipelines.tasks.padding import labels_of
 from pipelines.tasks.scores import classified
 from pipelines.tasks.seeing import SeeingTask, patch_of
 from stages.base import Row
@@ -43,7 +45,7 @@ class VideoClassificationOptions(Options):
                 raise UsageError(f"task.{name} must be {least} or more, not {getattr(self, name)}")
 
 
-class VideoClassification(SeeingTask):
+class VideoClassification(Classifying, SeeingTask):
     """Classifies a video by some of its frames."""
 
     name = "video-classification"
@@ -91,7 +93,7 @@ class VideoClassification(SeeingTask):
         frames, height, width = (int(side) for side in examples[0].arrays["size"])
         clips = np.concatenate([one.arrays["pixels"].reshape(frames, height, width, 3) for one in examples])
         values = self.sight.tensor(list(clips.astype(np.uint8, copy=False)))
-        return {"pixel_values": values.unflatten(0, (len(examples), frames))}
+        return {"pixel_values": values.unflatten(0, (len(examples), frames)), **labels_of(examples)}
 
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """``logits`` (labels,) of each clip."""

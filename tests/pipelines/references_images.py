@@ -61,12 +61,14 @@ def features(folder: Path, rows: Sequence[Row]) -> list[Row | None]:
     answers: list[Row | None] = []
     with torch.no_grad():
         for row in rows:
+            found = []
             if row.get("picture") is not None:
-                found = model.get_image_features(**processor(image_of(row), return_tensors="pt"))
-            else:
+                found.append(model.get_image_features(**processor(image_of(row), return_tensors="pt")))
+            if row.get("text") is not None:
                 cut = {"truncation": True, "max_length": 64, "return_tensors": "pt"}
-                found = model.get_text_features(**tokenizer(row["text"], **cut))
-            answers.append({"vector": found.pooler_output[0].tolist()})
+                found.append(model.get_text_features(**tokenizer(row["text"], **cut)))
+            vectors = [one.pooler_output[0].tolist() for one in found]
+            answers.append({"vector": vectors[0], "text_vector": vectors[1] if len(vectors) > 1 else None})
     return answers
 
 

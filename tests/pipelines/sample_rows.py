@@ -120,6 +120,8 @@ def _admitted(task: type[Task], columns: Sequence[str]) -> bool:
 def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
     """The row with right answers in the columns ``task.gold``, for a task whose processor is loaded."""
     rng = random.Random(seed)
+    if task.contrasts:  # pairs
+        row = {**{name: COLUMNS[name](random.Random(seed), 4 + seed) for name in task.optional}, **row}
     row = {**row, **{name: COLUMNS[name](rng, 4) for name in ("words",) if "labels" in task.gold and _bare(task, row)}}
     names = label_names(task.config)
     answers = _answers(rng, row)
@@ -130,6 +132,7 @@ def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
         "answers": answers,
         "answer_starts": [str(row["text"]).find(answers[0])] if "text" in row else None,
         "next_sentence": rng.random() < 0.5,
+        "text": rng.choice(["tea", "an oar", "in rain", "the rose"]),  # letters that the tiny CTC vocabulary has
         "translation": " ".join(words(rng, rng.randrange(1, 9))),
         "choice": rng.randrange(len(row.get("choices", "x"))),
     }
