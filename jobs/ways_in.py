@@ -37,20 +37,26 @@ def columns_of(
     )
 
 
+def medium(task: type[Task] | Task | None) -> str:
+    """What files the task senses: image, audio or video; empty for a task on texts or pages."""
+    sensed = _sensed(task) if task is not None else {}
+    return next((name for name in ("audio", "video", "image") if name in sensed.values()), "")
+
+
 def reads_words(task: type[Task] | Task | None) -> bool:
     """Whether documents are read for it, their words found and kept; a task that senses them needs none."""
-    return task is None or not _sensed(task)
+    return not medium(task)
 
 
 def fingerprint(task: type[Task] | Task | None, settings: Settings) -> str:
     """What decides what the task gets of a document. Raises UsageError where an engine lacks what it needs."""
-    sensed = _sensed(task) if task is not None else {}
-    if "sound" in sensed:
-        return hear_fingerprint()
-    if "clips" in sensed:
-        return watch_fingerprint(settings)
-    if sensed:
-        return see_fingerprint(settings)
+    match medium(task):
+        case "audio":
+            return hear_fingerprint()
+        case "video":
+            return watch_fingerprint(settings)
+        case "image":
+            return see_fingerprint(settings)
     if settings.text != "layer":
         check_languages(settings)
     return read_fingerprint(settings)

@@ -38,12 +38,24 @@ def open_watcher(_settings: Mapping[str, Value]) -> Handler:
 
 
 def _watch(request: Mapping[str, Value], file: str | None) -> Mapping[str, Value]:
-    import av
     import numpy as np
 
     assert file is not None
-    numbers = [cast("int", request[name]) for name in ("frames", "every", "clips", "max_pixels")]
-    view, max_pixels = View.unpacked(cast("Mapping[str, Value]", request["view"])), numbers.pop()
+    frames, every, clips, max_pixels = (
+        cast("int", request[name]) for name in ("frames", "every", "clips", "max_pixels")
+    )
+    view = View.unpacked(cast("Mapping[str, Value]", request["view"]))
+    shown, seconds = clips_of(
+        file, (frames, every, clips), max_s=cast("float", request["max_s"]), max_pixels=max_pixels
+    )
+    return {"frames": np.stack([viewed(one, view, max_pixels) for one in shown]), "seconds": seconds}
+
+
+def clips_of(file: str, wanted: tuple[int, int, int], *, max_s: float, max_pixels: int) -> tuple[list[Image], float]:
+    """The upright frames of all clips, (frames, every, clips) as ``wanted``, and the video's seconds. Raises RowError:
+    CORRUPT, DECODE_FAILED, EMPTY, PAGE_TOO_LARGE, TOO_LARGE, UNSUPPORTED_TYPE."""
+    import av
+
     try:
         container = av.open(file, metadata_errors="ignore")
     except (av.FFmpegError, ValueError) as error:
@@ -51,17 +63,12 @@ def _watch(request: Mapping[str, Value], file: str | None) -> Mapping[str, Value
         raise RowError(Code.CORRUPT, "no reader opens the video", detail=str(error)) from error
     with container:
         try:
-            times = _Times.of(container, cast("float", request["max_s"]), max_pixels)
-            wanted = chosen(times.total, *numbers)
-            seen = [
-                viewed(_upright(frame), view, max_pixels)
-                for clip in wanted
-                for frame in _frames(container, times, clip)
-            ]
+            times = _Times.of(container, max_s, max_pixels)
+            found = [one for clip in chosen(times.total, *wanted) for one in _frames(container, times, clip)]
+            return [_upright(frame) for frame in found], times.total / times.rate
         except (av.FFmpegError, ValueError) as error:
             message = "the video breaks off: its bytes are not what its type says"
             raise RowError(Code.DECODE_FAILED, message, detail=f"{type(error).__name__}: {error}") from error
-    return {"frames": np.stack(seen), "seconds": times.total / times.rate}
 
 
 @dataclass(frozen=True, kw_only=True)
