@@ -7,6 +7,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import av
 import numpy as np
@@ -39,7 +40,7 @@ def output(folder, file, family: str, task: str, answers: dict):
 
 def shown(folder) -> tuple[list[dict], Image.Image]:
     """What is drawn over the first picture, and the picture."""
-    html = open(view(str(folder)), encoding="utf-8").read()
+    html = Path(view(str(folder))).read_text(encoding="utf-8")
     drawing = json.loads(re.search(r'id="drawing">(.*?)</script>', html, re.DOTALL)[1])
     data = re.search(r"data:image/webp;base64,([A-Za-z0-9+/=]+)", html)[1]
     return drawing[0]["marks"], Image.open(io.BytesIO(base64.b64decode(data)))
