@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from jobs.extras import need
 from pipelines import Task
+from stages import audio, video
 from stages.audio import Hear, hear_fingerprint
 from stages.base import Stage
 from stages.columns import MADE_OF, SENSED
@@ -52,8 +54,10 @@ def fingerprint(task: type[Task] | Task | None, settings: Settings) -> str:
     """What decides what the task gets of a document. Raises UsageError where an engine lacks what it needs."""
     match medium(task):
         case "audio":
+            need("hearing recordings", audio.ENGINES, "media")
             return hear_fingerprint()
         case "video":
+            need("watching videos", video.ENGINES, "media")
             return watch_fingerprint(settings)
         case "image":
             return see_fingerprint(settings)

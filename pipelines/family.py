@@ -196,6 +196,9 @@ class Family:
     """Licence of the default checkpoints' weights, as their cards state it."""
     tiny: Callable[[Path, str], None]
     """Writes a small random checkpoint for the named task into a folder: config, weights and tokenizer."""
+    build: Callable[[Checkpoint, Checkpoint, Path], None] | None = None
+    """Writes a checkpoint made of an encoder's and a decoder's, or two towers', into a folder, to be trained; None
+    where a model has one part."""
     notice: str = ""
     """Said when the family is chosen: a licence that forbids commercial use, for instance."""
     model_types: tuple[str, ...] = field(default=())

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.family import Family
+from pipelines.tasks.composing import encoder_decoder
 from pipelines.tasks.speech_to_text import SpeechToText, SpeechTranslation
 from pipelines.tasks.tiny import SPECIAL, vocabulary, write_model, write_tokenizer
 
@@ -47,5 +48,6 @@ FAMILY = Family(
     checkpoints={"": "facebook/wav2vec2-xls-r-300m-en-to-15@main"},
     licence="Apache-2.0",
     tiny=tiny,
+    build=encoder_decoder("SpeechEncoderDecoderModel", "AutoFeatureExtractor"),
     model_types=("speech-encoder-decoder",),
 )

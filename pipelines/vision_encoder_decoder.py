@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.family import Family
+from pipelines.tasks.composing import encoder_decoder
 from pipelines.tasks.image_captioning import ImageCaptioning, TextRecognition
 from pipelines.tasks.tiny import SPECIAL, vocabulary, write_image_processor, write_model, write_tokenizer
 
@@ -43,5 +44,6 @@ FAMILY = Family(
     },
     licence="Apache-2.0 (TrOCR: MIT)",
     tiny=tiny,
+    build=encoder_decoder("VisionEncoderDecoderModel", "AutoImageProcessor"),
     model_types=("vision-encoder-decoder",),
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.family import Family
+from pipelines.tasks.composing import dual_encoder
 from pipelines.tasks.image_text_features import ContrastiveFeatures
 from pipelines.tasks.tiny import vocabulary, write_image_processor, write_model, write_tokenizer
 from pipelines.tasks.zero_shot_image_classification import ZeroShotImageClassification
@@ -38,5 +39,6 @@ FAMILY = Family(
     checkpoints={"": "clip-italian/clip-italian@main"},
     licence="GPL-3.0",
     tiny=tiny,
+    build=dual_encoder,
     model_types=("vision-text-dual-encoder",),
 )

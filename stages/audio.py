@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -13,7 +14,7 @@ from stages.base import Row
 from stages.errors import Code, RowError
 from stages.frames import Value
 from stages.sandbox import Sandbox, SandboxLimits
-from stages.sensing import Sense, Senses, file_key, versions
+from stages.sensing import Sense, Senses, file_key
 from stages.settings import Settings
 from stages.takes import Sound
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     Samples = NDArray[np.float32]
 
+ENGINES = ("soundfile", "av", "soxr")
+"""Packages of the extra media that decode recordings."""
 LISTENER = "stages.audio_child:open_listener"
 HEARING_VERSION = 1
 """Raised when the same recordings give other samples."""
@@ -86,5 +89,5 @@ def hear_file(sandbox: Sandbox, path: str, settings: Settings, *, takes: Sound) 
 
 def hear_fingerprint() -> str:
     """What decides the samples of a recording: Manta's and the decoders' versions."""
-    engines = versions("soundfile", "av", "soxr")
+    engines = {name: importlib.metadata.version(name) for name in ENGINES}
     return hashlib.sha256(json.dumps({"hearing": HEARING_VERSION, **engines}).encode()).hexdigest()[:32]

@@ -7,7 +7,6 @@ values are handed on in small tables, so that a batch of long recordings is neve
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ import pyarrow as pa
 
 from stages.base import Row, Stage, failures_column, set_column
 from stages.columns import COLUMNS
-from stages.errors import Failure, RowError, UsageError
+from stages.errors import Failure, RowError
 from stages.fetch import fetched, given
 from stages.sandbox import Sandbox
 from stages.settings import Settings
@@ -113,17 +112,6 @@ class Senses:
     def close(self) -> None:
         """Ends the child."""
         self.sandbox.close()
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """The installed versions. Raises UsageError where one is missing."""
-    try:
-        return {name: importlib.metadata.version(name) for name in packages}
-    except importlib.metadata.PackageNotFoundError as error:
-        raise UsageError(
-            f"recordings and videos need the package {error.name}: install Manta with its extra media, "
-            "pip install -e '.[media]'"
-        ) from None
 
 
 def file_key(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -13,13 +14,15 @@ from stages.base import Row
 from stages.errors import Code, RowError
 from stages.frames import Value
 from stages.sandbox import Sandbox
-from stages.sensing import Sense, Senses, versions
+from stages.sensing import Sense, Senses
 from stages.settings import Settings
 from stages.takes import Clips
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ENGINES = ("av",)
+"""Packages of the extra media that decode videos."""
 WATCHER = "stages.video_child:open_watcher"
 WATCHING_VERSION = 1
 """Raised when the same videos and settings give other frames."""
@@ -83,6 +86,6 @@ def watch_file(sandbox: Sandbox, path: str, settings: Settings, *, takes: Clips)
 
 def watch_fingerprint(settings: Settings) -> str:
     """What decides the frames of a video: Manta's and the decoders' versions."""
-    engines = versions("av", "pillow")
+    engines = {name: importlib.metadata.version(name) for name in ("pillow", *ENGINES)}
     parts = {"watching": WATCHING_VERSION, "max_pixels": settings.render.max_pixels, **engines}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
