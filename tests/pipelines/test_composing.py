@@ -55,5 +55,5 @@ def test_a_checkpoint_made_of_two_runs_and_keeps_their_weights(tmp_path, tiny, v
 
 def test_two_that_do_not_fit_are_refused_by_name(tmp_path, tiny, vit):
     bert = checkpoint(tiny("bert", "causal-lm"))
-    with pytest.raises(CheckpointError, match="image processor|do not make"):
+    with pytest.raises(CheckpointError, match=r"image processor|do not make"):
         family("vision_encoder_decoder").build(bert, bert, tmp_path / "none")
