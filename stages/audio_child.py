@@ -122,6 +122,8 @@ def _ffmpeg(path: str, max_s: float, refused: str) -> Iterator[tuple[int, Sample
 
     try:
         container = av.open(path, metadata_errors="ignore")
+    except av.EOFError as error:
+        raise RowError(Code.EMPTY, "the recording has no samples", detail=str(error)) from error
     except (av.FFmpegError, ValueError) as error:
         check_other_type(path)
         message = "no reader opens the recording"

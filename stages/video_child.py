@@ -58,6 +58,8 @@ def clips_of(file: str, wanted: tuple[int, int, int], *, max_s: float, max_pixel
 
     try:
         container = av.open(file, metadata_errors="ignore")
+    except av.EOFError as error:
+        raise RowError(Code.EMPTY, "the video has no frames", detail=str(error)) from error
     except (av.FFmpegError, ValueError) as error:
         check_other_type(file)
         raise RowError(Code.CORRUPT, "no reader opens the video", detail=str(error)) from error

@@ -28,7 +28,7 @@ VIEW = View(fit="exact", height=16, width=24)
 
 def shade(number: int) -> np.ndarray:
     """48 × 32 pixels, grey by number, with a bright corner at the top left."""
-    frame = np.full((32, 48, 3), 20 + 4 * number, np.uint8)
+    frame = np.full((32, 48, 3), 20 + 4 * number % 200, np.uint8)
     frame[:8, :12] = 255
     return frame
 
@@ -90,7 +90,7 @@ def test_clips_are_the_frames_that_were_asked_for(tmp_path, codec, name):
     (row,) = watched([path], Clips(view=VIEW, frames=4, every=3, clips=2))
     wanted = chosen(40, 4, 3, 2)
     assert wanted == [[9, 12, 16, 20], [18, 21, 25, 29]]
-    assert np.abs(np.array(numbers_of(row)) - wanted).max() <= (1 if codec == "libvpx" else 0)
+    assert np.abs(np.array(numbers_of(row)) - wanted).max() <= (0 if codec == "libx264" else 1)  # the others lose more
     assert (row["page"], row["pages"]) == (1, 1)
 
 
@@ -102,13 +102,10 @@ def test_a_short_video_repeats_frames(total, wanted):
 
 
 def test_a_variable_rate_is_sampled_by_time(tmp_path):
-    slow_then_fast = [*range(0, 100, 10), *range(100, 120)]  # 10 frames a second apart, then 20 a tenth apart
-    path = video(tmp_path / "a.mkv", 30, times=slow_then_fast)
+    slow_then_fast = [*range(0, 100, 10), *range(100, 120)]  # 10 frames, one a second, then 20 a tenth apart
+    path = video(tmp_path / "a.mkv", 30, codec="libx264", times=slow_then_fast)
     (row,) = watched([path], Clips(view=VIEW, frames=4, every=1000, clips=1))
-    first, *middle, last = numbers_of(row)[0]
-    assert first == 0
-    assert last == 29
-    assert middle == [pytest.approx(4, abs=1), pytest.approx(8, abs=1)]  # at 4 and 8 of 12 seconds
+    assert numbers_of(row) == [[0, 3, 7, 29]]  # shown at 0, 3.9, 7.9 and 11.9 of 12 seconds
 
 
 def test_frames_are_turned_as_the_camera_was_held(tmp_path):
