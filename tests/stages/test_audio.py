@@ -32,7 +32,7 @@ def tone(seconds: float = 1.0, rate: int = 16_000, channels: int = 1) -> np.ndar
 def aac(path: Path, samples: np.ndarray, rate: int) -> Path:
     """A recording in MP4, which libsndfile does not open."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=rate)
+        stream = container.add_stream("aac", rate=rate, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples.T.copy(), format="fltp", layout="mono")
         frame.sample_rate = rate
         for packet in [*stream.encode(frame), *stream.encode(None)]:
