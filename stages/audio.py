@@ -64,7 +64,8 @@ def open_listener(*, target: str = LISTENER) -> Sandbox:
 
 def hear_file(sandbox: Sandbox, path: str, settings: Settings, *, takes: Sound) -> Samples:
     """A recording as the model takes it: (samples,). Raises RowError."""
-    request: dict[str, Value] = {"key": file_key(path), "rate": takes.rate, "max_s": settings.limits.seconds}
+    key = f"{file_key(path)}\n{takes.rate}"
+    request: dict[str, Value] = {"key": key, "rate": takes.rate, "max_s": settings.limits.seconds}
     limit = settings.render.timeout_s
     parts: list[Samples] = []
     have, total = 0, 1
