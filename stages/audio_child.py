@@ -3,8 +3,8 @@
 libsndfile (soundfile) opens WAV, FLAC, Ogg, Opus and MP3; FFmpeg (PyAV) what it does not, the sound of videos too. A
 file is decoded and resampled block by block, so that only the result, 4 bytes a sample, is ever whole in memory.
 
-One request: ``key`` (of file and rate), ``rate`` (Hz), ``max_s`` (longest recording), ``offset`` → ``total`` samples, and
-``samples`` from ``offset`` on, at most PART of them; ``{"need_file": True}`` where the newest file has another key.
+One request: ``key`` (of file and rate), ``rate`` (Hz), ``max_s`` (longest recording), ``offset`` → ``total`` samples,
+and ``samples`` from ``offset`` on, at most PART of them; ``{"need_file": True}`` where the newest file has another key.
 """
 
 from __future__ import annotations
