@@ -19,7 +19,7 @@ from pipelines.tasks.base_text import unbatch
 from pipelines.tasks.classification import Classifying
 from pipelines.tasks.padding import labels_of
 from pipelines.tasks.scores import classified
-from pipelines.tasks.seeing import SeeingTask, patch_of
+from pipelines.tasks.seeing import SeeingTask, group_of, patch_of
 from stages.base import Row
 from stages.errors import Code, RowError, UsageError
 from stages.examples import Example, Output
@@ -82,7 +82,7 @@ class VideoClassification(Classifying, SeeingTask):
         patches = math.prod(math.ceil(side / patch_of(config)) for side in size[1:])
         tokens = math.ceil(size[0] / getattr(config, "tubelet_size", 1)) * patches
         shape = np.array(size, np.int32)
-        group = 1 + (size[0] << 40) + (size[1] << 20) + size[2]
+        group = group_of(*size)
         return [
             Example(arrays={"pixels": clip, "size": shape}, length=tokens, group=group)
             for clip in pixels.reshape(clips, -1)
