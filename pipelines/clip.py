@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipelines.family import Family
 from pipelines.tasks.image_text_features import ImageTextFeatures
@@ -17,7 +18,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001  both tasks have one 
     write_clip_tokenizer(folder, max_length=64)
     write_image_processor(folder, "CLIPImageProcessorPil", size={"shortest_edge": 32}, crop=32)
     pieces = clip_vocabulary()
-    layers = {
+    layers: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
@@ -26,7 +27,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001  both tasks have one 
         "initializer_range": 0.3,
         "projection_dim": 32,
     }
-    special = {"bos_token_id": pieces["<|startoftext|>"], "eos_token_id": pieces["<|endoftext|>"]}
+    special: dict[str, Any] = {"bos_token_id": pieces["<|startoftext|>"], "eos_token_id": pieces["<|endoftext|>"]}
     config = CLIPConfig(
         text_config={**layers, **special, "vocab_size": len(pieces), "max_position_embeddings": 64, "pad_token_id": 1},
         vision_config={**layers, "image_size": 32, "patch_size": 8},

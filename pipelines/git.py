@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipelines.family import Family
 from pipelines.tasks.image_captioning import CausalCaptioning
@@ -15,7 +16,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001
 
     write_tokenizer(folder, max_length=64)
     write_image_processor(folder, "CLIPImageProcessorPil", size={"shortest_edge": 32}, crop=32)
-    layers = {
+    layers: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,

@@ -4,6 +4,7 @@ https://arxiv.org/abs/2205.06230)."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipelines.family import Family
 from pipelines.tasks.image_guided_detection import ImageGuidedDetection
@@ -18,7 +19,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001  both tasks have one 
     write_clip_tokenizer(folder, max_length=16)
     write_image_processor(folder, "OwlViTImageProcessorPil", size={"height": 32, "width": 32})
     pieces = clip_vocabulary()
-    layers = {
+    layers: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
@@ -26,7 +27,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001  both tasks have one 
         "initializer_factor": 2.0,
         "initializer_range": 0.3,
     }
-    special = {"bos_token_id": pieces["<|startoftext|>"], "eos_token_id": pieces["<|endoftext|>"]}
+    special: dict[str, Any] = {"bos_token_id": pieces["<|startoftext|>"], "eos_token_id": pieces["<|endoftext|>"]}
     config = OwlViTConfig(
         text_config={**layers, **special, "vocab_size": len(pieces), "max_position_embeddings": 16, "pad_token_id": 0},
         vision_config={**layers, "image_size": 32, "patch_size": 8},

@@ -4,6 +4,7 @@ reads lines of text (Li et al. 2021, https://arxiv.org/abs/2109.10282)."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipelines.family import Family
 from pipelines.tasks.composing import encoder_decoder
@@ -17,7 +18,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001  both tasks have one 
 
     write_tokenizer(folder, max_length=64)
     write_image_processor(folder, "ViTImageProcessorPil", size={"height": 32, "width": 32})
-    layers = {
+    layers: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,

@@ -4,6 +4,7 @@ https://arxiv.org/abs/2111.07991)."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipelines.family import Family
 from pipelines.tasks.composing import dual_encoder
@@ -18,7 +19,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001  both tasks have one 
 
     write_tokenizer(folder, max_length=64)
     write_image_processor(folder, "ViTImageProcessorPil", size={"height": 32, "width": 32})
-    layers = {
+    layers: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,

@@ -25,7 +25,7 @@ def encoder_decoder(model_class: str, preprocessor: str) -> Build:
 
     def build(encoder: Checkpoint, decoder: Checkpoint, folder: Path) -> None:
         model = _joined(model_class, "from_encoder_decoder_pretrained", encoder, decoder)
-        tokenizer = load_tokenizer(decoder, fast=False)
+        tokenizer: Any = load_tokenizer(decoder, fast=False)
         ends = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
         starts = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
         if ends is None or starts is None:

@@ -97,7 +97,8 @@ class ImageGuidedDetection(SeeingTask):
         logits, boxes = (torch.tensor(np.asarray(outputs[0][name], np.float32)) for name in ("logits", "boxes"))
         if not len(logits):
             return {"objects": []}
-        found = OwlViTImageProcessorPil().post_process_image_guided_detection(
+        processor: Any = OwlViTImageProcessorPil()
+        found = processor.post_process_image_guided_detection(
             OwlViTImageGuidedObjectDetectionOutput(logits=logits[None, :, None], target_pred_boxes=boxes[None]),
             threshold=self.options.threshold,
             nms_threshold=self.options.nms_threshold,

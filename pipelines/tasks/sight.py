@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.family import Checkpoint
 from pipelines.tasks.loading import load_preprocessor
 from stages.errors import CheckpointError
-from stages.view import View
+from stages.view import Fit, View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ def _view(processor: Any, checkpoint: Checkpoint) -> View:  # noqa: ANN401  any 
         return View(fit="multiple", multiple=processor.size_divisor, **how)
     size = _sizes(processor.size)
     if isinstance(processor, DPTImageProcessorPil):
-        fit = "ratio" if processor.keep_aspect_ratio else "exact"
+        fit: Fit = "ratio" if processor.keep_aspect_ratio else "exact"
         multiple = processor.ensure_multiple_of
         sides = {name: round(size[name] / multiple) * multiple if fit == "exact" else size[name] for name in _SIZES}
         return View(fit=fit, multiple=multiple, **sides, **how)
