@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jobs.books import Books
 from jobs.cluster import connect
 from jobs.drive import drive
-from jobs.pools import PART_ROWS, TABLE_ROWS, Layout, check_room
+from jobs.pools import PART_ROWS, Layout, check_room
 from jobs.prepare import Prepared, Request, prepare
 from jobs.progress import Progress
 from jobs.result import Result
@@ -45,7 +45,7 @@ def execute(request: Request, progress: Progress, *, reader: str = READER) -> Re
         resources = connect(request.address)
         stop.listen()
         books.took("ray")
-        prepared.rehearsal.wait()
+        takes = prepared.rehearsal.wait()
         books.took("rehearsal")
         layout = Layout(
             task=prepared.task,
@@ -54,6 +54,7 @@ def execute(request: Request, progress: Progress, *, reader: str = READER) -> Re
             output=request.output,
             pages=request.pages_uri,
             resources=resources,
+            takes=takes,
             reader=reader,
         )
         books.took("tracking")
@@ -134,17 +135,14 @@ class _Run:
             files.append(file)
             done.append([(int(record), 1) for record in ledger.done_records(uri, source)])
         columns = self.prepared.columns
-        self._drive(TableWork(tables=files, done=done), lambda rows: self.layout.tables(columns, rows), TABLE_ROWS)
+        layout = self.layout
+        self._drive(TableWork(tables=files, done=done), lambda rows: layout.tables(columns, rows), layout.table_rows)
 
     def _check_documents(self) -> None:
         """Raises UsageError where the stages or the task cannot work with what documents give."""
-        pools = self.layout.documents(None)
-        there = {"uri", "source", "size", "kind", "done"}
-        check_plan(there, pools[:1])
-        there |= {name for pool in pools[:2] for stage in pool.stages for name in stage.writes}
-        check_plan(there, pools[1:])
+        check_plan({"uri", "source", "size", "kind", "done"}, self.layout.documents(None))
         if self.prepared.task is not None:
-            self.prepared.task.check(there)
+            self.prepared.task.check(self.layout.document_columns())
 
     def _check_table(self, file: TableFile) -> None:
         """Raises UsageError where the task cannot work with the table's columns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import pipelines
-from stages.columns import MADE_OF
+from stages.columns import MADE_OF, SENSED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class TaskLine:
     task: str
     summary: str
     reads: tuple[str, ...]
-    """Columns that a table must have; pixels are made of its images."""
+    """Columns that a table must have; what a model looks at is made of its images."""
     optional: tuple[str, ...]
     """Columns that are used where a table has them."""
     writes: tuple[str, ...]
@@ -40,8 +40,8 @@ def _lines(name: str, family: pipelines.Family) -> list[TaskLine]:
             family=name,
             task=task.name,
             summary=task.summary,
-            reads=tuple(MADE_OF[name] if name == "pixels" else name for name in task.reads),
-            optional=task.optional,
+            reads=tuple(_carried(name) for name in task.reads),
+            optional=tuple(_carried(name) for name in task.optional),
             writes=task.writes,
             checkpoint=family.checkpoints.get(task.name) or family.checkpoints[""],
             licence=family.licence,
@@ -49,6 +49,11 @@ def _lines(name: str, family: pipelines.Family) -> list[TaskLine]:
         )
         for task in family.tasks
     ]
+
+
+def _carried(column: str) -> str:
+    """The column of a table that a task's column is made of."""
+    return MADE_OF[column] if column == "pixels" else SENSED.get(column, column)
 
 
 def as_json() -> list[dict[str, object]]:

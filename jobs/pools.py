@@ -15,22 +15,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.cluster import Resources
-from jobs.ways_in import from_documents, from_pages, from_table
+from jobs.ways_in import PART_ROWS, from_documents, from_pages, from_table, planned, reads_words, rows_at_once
 from pipelines import Task
 from stages.base import Pool, Stage
 from stages.errors import UsageError
-from stages.plan import Plan
 from stages.predict import Predict, Prepare, PrepareAndPredict
 from stages.reading import READER
 from stages.settings import Settings
 from stages.tables import Columns
+from stages.takes import Takes
 from stages.write import RunStamp, WritePages, WriteResults
 
 PLAN_CPU, READ_CPU, PREDICT_CPU = 0.02, 0.84, 0.10
-PART_ROWS = 16
-"""Pages of one committed part where reading sets the pace: a kill costs at most that many a process."""
 TABLE_ROWS = 256
-"""Rows of one slice of a table, and of one committed part."""
+"""Rows of one slice of a table of texts or words."""
 CORES_A_MODEL = 4
 """Cores that one model process keeps busy on tables, where nothing else runs."""
 
@@ -46,6 +44,8 @@ class Layout:
     output: str
     pages: str
     resources: Resources
+    takes: Takes | None = None
+    """What ``task.takes()`` says."""
     reader: str = READER
     """What runs in the sandbox; another one for tests and benches."""
 
@@ -56,26 +56,39 @@ class Layout:
 
     def documents(self, rows: int | None) -> list[Pool]:
         """Plan → spread → read (→ predict) → write; ``rows`` a block where what went missing is tried again."""
-        size = rows or PART_ROWS
-        read: tuple[Stage, ...] = (
-            from_documents(self.task, self.settings, reader=self.reader),
-            WritePages(output=self.pages, run=self.stamp),
-        )
-        plan = Plan(settings=self.settings, target=self.reader)
+        size = rows or rows_at_once(self.takes)
+        plan = planned(self.settings, takes=self.takes, reader=self.reader)
+        if not plan:
+            return self._predicted(self._read(), size, spread=0)
         return [
-            Pool(stages=(plan,), num_cpus=PLAN_CPU, most_tasks=self._cores, batch_rows=size),
-            *self._predicted(read, size, spread=size),
+            Pool(stages=plan, num_cpus=PLAN_CPU, most_tasks=self._cores, batch_rows=size),
+            *self._predicted(self._read(), size, spread=size),
         ]
+
+    def document_columns(self) -> set[str]:
+        """What there is of a document when the model comes."""
+        listed = {"uri", "source", "size", "kind", "done"}
+        stages = (*planned(self.settings, takes=self.takes), *self._read())
+        return listed.union(*(stage.writes for stage in stages)) - {name for stage in stages for name in stage.drops}
+
+    def _read(self) -> tuple[Stage, ...]:
+        read = from_documents(self.task, self.settings, takes=self.takes, reader=self.reader)
+        return (read, WritePages(output=self.pages, run=self.stamp)) if reads_words(self.task) else (read,)
 
     def reused(self, rows: int | None) -> list[Pool]:
         """Reuse → predict → write."""
         return self._predicted(from_pages(self.task, self.settings, self.pages), rows or PART_ROWS, spread=0)
 
+    @property
+    def table_rows(self) -> int:
+        """Rows of one slice of a table, and of one committed part: few where each brings a file."""
+        return TABLE_ROWS if self.takes is None else rows_at_once(self.takes)
+
     def tables(self, columns: Columns, rows: int | None) -> list[Pool]:
         """Table → predict → write, one slice at a time."""
         del rows  # a slice is a block whatever its size
         assert self.task is not None
-        read = from_table(self.task, columns, self.settings)
+        read = from_table(self.task, columns, self.settings, takes=self.takes)
         if self.on_gpu:
             return self._predicted(read, 1, spread=0)
         actors = self.settings.predict.workers or max(1, int(self.resources.cpus // CORES_A_MODEL))
@@ -110,7 +123,7 @@ class Layout:
                 num_cpus=share,
                 num_gpus=1,
                 workers=(gpus, gpus),
-                batch_rows=max(rows, TABLE_ROWS),
+                batch_rows=max(rows, TABLE_ROWS) if self.takes is None else rows,
             ),
         ]
 

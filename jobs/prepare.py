@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pipelines
-from jobs.ways_in import columns_of
+from jobs.ways_in import columns_of, fingerprint
 from pipelines import Checkpoint, Options, Task
 from pipelines.checkpoint import resolve
 from pipelines.rehearsal import Rehearsal
@@ -16,7 +16,6 @@ from stages.columns import SCHEMA_VERSION
 from stages.errors import Code, UsageError
 from stages.hardware import dtype_name
 from stages.listing import check_inputs
-from stages.read import check_languages, read_fingerprint
 from stages.settings import Settings
 from stages.tables import Columns
 
@@ -106,15 +105,13 @@ def prepare(request: Request) -> Prepared:
 
     Raises UsageError for anything that cannot work, as ``rehearsal.wait()`` of what it returns does.
     """
-    if request.settings.text != "layer":
-        check_languages(request.settings)
-    reading = read_fingerprint(request.settings)
     if request.family == TEXT:
-        return _text_only(request, reading)
+        return _text_only(request, fingerprint(None, request.settings))
     if request.task is None:
         names = ", ".join(task.name for task in pipelines.family(request.family).tasks)
         raise UsageError(f"which task? family {request.family} has: {names}. Name one with --task")
     family, kind = pipelines.family(request.family), pipelines.task(request.family, request.task)
+    reading = fingerprint(kind, request.settings)
     options = _options(kind, request.options)
     check_inputs(request.inputs)
     reference = request.checkpoint or family.checkpoints.get(kind.name) or family.checkpoints[""]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pipelines
+from jobs.record import RunRecord
 from jobs.report import document
 from jobs.report.images import PictureLimits, pictures
 from jobs.report.output import open_output
 from jobs.report.pages import page_views
 from jobs.report.survey import survey
+from jobs.ways_in import medium
 from stages.errors import UsageError
 
 REPORT = "report/index.html"
@@ -23,11 +26,20 @@ def view(output: str, *, limit_pages: int = 40, pages: str | None = None, limits
         raise UsageError(f"--limit-pages must be 0 or more, not {limit_pages}")
     opened = open_output(output, pages)
     found = survey(opened)
-    views = page_views(opened, found.pick(limit_pages)) if found.drawable else []
-    drawn = pictures(views, limits or PictureLimits()) if views else {}
+    kind = _medium(opened.run)
+    views = page_views(opened, found.pick(limit_pages)) if found.drawable or kind else []
+    drawn = pictures(views, limits or PictureLimits(), kind) if views else {}
     html = document.report(opened, found, views, drawn)
     opened.storage.put(REPORT, html.encode("utf-8", errors="replace"))
     return f"{opened.storage.uri}/{REPORT}"
+
+
+def _medium(run: RunRecord) -> str:
+    """What files the run's task senses, where it is a task of this version."""
+    try:
+        return medium(pipelines.task(run.family, run.task))
+    except UsageError:
+        return ""
 
 
 def html_view(output: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from stages.base import Row
 from stages.examples import Example, Output
+from stages.takes import Takes
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +88,9 @@ class Task(ABC):
     equal_lengths: ClassVar[bool] = False
     """True where numbers depend on padding (group norm over time): only equal lengths share a batch."""
 
+    contrasts: ClassVar[bool] = False
+    """True where an example's loss depends on the others of its step, which then come from all workers."""
+
     def __init__(self, checkpoint: Checkpoint, options: Options | None = None) -> None:
         self.checkpoint = checkpoint
         self.options = options if options is not None else self.options_type()
@@ -102,6 +106,11 @@ class Task(ABC):
         Part of the fingerprint, so that another content makes rows anew. Called on the driver: reads little.
         """
         return ""
+
+    def takes(self) -> Takes | None:
+        """What its model takes of images, recordings or videos, as the checkpoint says; None of a task on texts or
+        pages. Needs the processor."""
+        return None
 
     # ---- on the worker, once
 
@@ -199,6 +208,9 @@ class Family:
     """Licence of the default checkpoints' weights, as their cards state it."""
     tiny: Callable[[Path, str], None]
     """Writes a small random checkpoint for the named task into a folder: config, weights and tokenizer."""
+    build: Callable[[Checkpoint, Checkpoint, Path], None] | None = None
+    """Writes a checkpoint made of an encoder's and a decoder's, or two towers', into a folder, to be trained; None
+    where a model has one part."""
     notice: str = ""
     """Said when the family is chosen: a licence that forbids commercial use, for instance."""
     model_types: tuple[str, ...] = field(default=())

@@ -16,12 +16,13 @@ from typing import Self
 
 from pipelines.family import Task
 from stages.errors import MantaError
+from stages.takes import Takes
 
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pipelines.rehearsal import answer; answer()"
 
 
-def rehearse(task: Task) -> None:
-    """Loads the task's processor, and the names of its model's weights but not the weights.
+def rehearse(task: Task) -> Takes | None:
+    """Loads the task's processor, and the names of its model's weights but not the weights; gives ``task.takes()``.
 
     Raises UsageError for a tokenizer that is missing, a head that the checkpoint lacks, or an option that the model
     refuses.
@@ -30,6 +31,7 @@ def rehearse(task: Task) -> None:
 
     task.load_processor()
     task.load_model(torch.device("meta"), torch.float32)
+    return task.takes()
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Rehearsal:
     """One that is under way, or over."""
 
     _process: subprocess.Popen[bytes] | None = None
+    _takes: Takes | None = None
 
     @classmethod
     def start(cls, task: Task) -> Self:
         """Begins. Where torch is imported already it is over in a moment, and done here."""
         if "torch" in sys.modules or type(task).__module__ == "__main__":
-            rehearse(task)
-            return cls()
+            return cls(_takes=rehearse(task))
         command = [sys.executable, "-c", _CHILD, json.dumps(sys.path)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
@@ -54,17 +56,19 @@ class Rehearsal:
         process.stdin = None
         return cls(process)
 
-    def wait(self) -> None:
-        """Returns when the task can be run. Raises what ``rehearse`` raises."""
+    def wait(self) -> Takes | None:
+        """Returns what ``rehearse`` does when the task can be run. Raises what ``rehearse`` raises."""
         if self._process is None:
-            return
+            return self._takes
         out, err = self._process.communicate()
         if self._process.returncode:
             said = err.decode(errors="replace").strip()[-2000:]
             raise MantaError(f"the task could not be tried out (exit code {self._process.returncode}): {said}")
-        error = pickle.loads(out)  # noqa: S301 - written by the process that we started
-        if error is not None:
-            raise error
+        found = pickle.loads(out)  # noqa: S301 - written by the process that we started
+        if isinstance(found, MantaError):
+            raise found
+        assert found is None or isinstance(found, Takes)
+        return found
 
     def stop(self) -> None:
         """Ends it where its answer is of no use any more."""
@@ -74,11 +78,11 @@ class Rehearsal:
 
 
 def answer() -> None:
-    """The child: rehearses the task on standard input, and writes what was wrong with it, or None."""
-    wrong: MantaError | None = None
+    """The child: rehearses the task on standard input, and writes what it takes, or what was wrong with it."""
+    found: Takes | MantaError | None
     out, sys.stdout = sys.stdout.buffer, sys.stderr  # what libraries print is no part of the answer
     try:
-        rehearse(pickle.load(sys.stdin.buffer))  # noqa: S301 - written by the process that started this one
+        found = rehearse(pickle.load(sys.stdin.buffer))  # noqa: S301 - written by the process that started this one
     except MantaError as error:
-        wrong = error
-    out.write(pickle.dumps(wrong))
+        found = error
+    out.write(pickle.dumps(found))

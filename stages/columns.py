@@ -30,6 +30,23 @@ ENTITY = pa.struct(
 )
 SEQUENCE = pa.struct([("text", pa.string()), ("score", pa.float32())])
 HIT = pa.struct([("uri", pa.string()), ("text", pa.string()), ("score", pa.float32())])
+PICTURE = pa.struct(
+    [
+        ("pixels", pa.binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("image_height", pa.int32()),
+        ("image_width", pa.int32()),
+    ],
+)
+SOUND = pa.struct([("samples", pa.binary()), ("rate", pa.int32())])
+CLIPS = pa.struct(
+    [("frames", pa.binary()), *((name, pa.int32()) for name in ("clips", "count", "height", "width"))],
+)
+WORD_TIME = pa.struct(
+    [("text", pa.string()), ("start", pa.float32()), ("end", pa.float32()), ("score", pa.float32())],
+)
+OBJECT = pa.struct([("label", pa.string()), ("score", pa.float32()), ("box", pa.list_(pa.int32()))])
 FILL = pa.struct([("token", pa.string()), ("score", pa.float32()), ("text", pa.string())])
 FAILURE = pa.struct(
     [
@@ -84,6 +101,10 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("image", pa.binary(), "page", "an image file, or the path of one, from its table's folder on")
     yield column("pixels", pa.binary(), "page", "the page in the size that the task asks for: RGB, rows first", "uint8")
     # What a table may carry for a task to read
+    yield column("query_image", pa.binary(), "record", "an image of what is looked for: a file, or the path of one")
+    yield column("audio", pa.binary(), "record", "a recording: a file, or the path of one, from its table's folder on")
+    yield column("video", pa.binary(), "record", "a video: a file, or the path of one, from its table's folder on")
+    yield column("candidate_labels", pa.list_(text), "record", "labels to choose from, in any words")
     yield column("question", text, "record", "the question asked")
     yield column("text_pair", text, "record", "the second text of a pair")
     yield column("choices", pa.list_(text), "record", "the endings to choose from")
@@ -107,6 +128,7 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("end", count, "record", "last word of the answer, inclusive, or the character after the last")
     yield column("fills", pa.list_(pa.list_(FILL)), "record", "one list of fills a mask, most probable first")
     yield column("vector", pa.list_(pa.float32()), "record", "the pooled embedding")
+    yield column("text_vector", pa.list_(pa.float32()), "record", "the embedding of the text of a row with an image")
     yield column("vectors", pa.list_(pa.list_(pa.float32())), "record", "one embedding a token, where asked for")
     yield column("question_vector", pa.list_(pa.float32()), "record", "the question's embedding, to search with")
     yield column("passages", pa.list_(text), "record", "the text in parts that the encoder takes")
@@ -121,6 +143,11 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("translation", text, "record", "the text in another language; in a training table, the right one")
     yield column("sequences", pa.list_(SEQUENCE), "record", "every text written, where several were asked for")
     yield column("perplexity", pa.float32(), "record", "exp of the mean negative log likelihood of the text's tokens")
+    yield column("objects", pa.list_(OBJECT), "record", "what was found, most probable first", "boxes in pixels")
+    yield column("depth_png", pa.binary(), "record", "grey PNG at the image's size", "0 depth_min to 65535 depth_max")
+    yield column("depth_min", pa.float32(), "record", "depth where depth_png is 0", "metres, or the checkpoint's own")
+    yield column("depth_max", pa.float32(), "record", "depth where it is 65535", "metres, or the checkpoint's own")
+    yield column("word_times", pa.list_(WORD_TIME), "record", "each word that was heard, and when", "seconds")
     # What every answer is signed with
     yield column("status", text, "document", "ok, partial (some pages failed) or failed")
     yield column("read_fingerprint", text, "run", "hash of text mode, render and OCR settings, engine versions")
@@ -139,6 +166,13 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     yield column("part", text, "page", "name of the committed Parquet part that holds the row, as in results/….parquet")
     yield column("rows", pa.list_(count), "page", "indices of the wanted rows in a part, from 0")
     yield column("ok", pa.bool_(), "record", "whether the row is a result; false where it went to the error table")
+    looked = "an image as the model looks at it: RGB, rows first, its size, and that of the image"
+    yield column("picture", PICTURE, "page", looked, "uint8; pixels")
+    yield column("query_picture", PICTURE, "record", "the image of what is looked for, likewise", "uint8; pixels")
+    yield column(
+        "sound", SOUND, "record", "a recording as the model takes it: mono float32 samples", "samples a second"
+    )
+    yield column("clips", CLIPS, "record", "a video's clips, each of count frames: RGB, clip by clip", "uint8; pixels")
     yield column("encoded", ENCODED, "record", "the row's examples between the halves of Predictor")
     yield column("failure", FAILURE, "record", "set once a stage failed on the row; later stages pass it by")
 
@@ -150,6 +184,9 @@ FOUND_AS = {"entity_names": "entities"}
 
 MADE_OF = {"words": "image", "boxes": "image", "pixels": "image"}
 """Columns that a table need not have where it has the other one: stages/draw.py makes them of it."""
+
+SENSED = {"picture": "image", "query_picture": "query_image", "sound": "audio", "clips": "video"}
+"""Columns that only travel between stages, and what of a table they are made of (stages/sensing.py)."""
 
 PAGES = (
     "uri", "source", "doc_id", "page", "pages", "width", "height", "words", "boxes", "text", "reader",

@@ -11,23 +11,18 @@ it the task needs. Rendering, decoding and OCR happen in the sandbox, as in ``st
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
 
 from stages.base import Row, Stage, Worker, failures_column, set_column
 from stages.columns import COLUMNS
-from stages.errors import Code, Failure, RowError
-from stages.fetch import fetched
+from stages.errors import Failure, RowError
+from stages.fetch import fetched, given
 from stages.reading import READER, draw_page, open_sandbox, read_page
 from stages.settings import Settings
-
-_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,42 +138,16 @@ class _Look:
         lacking = {name for name in self._stage.fills if row[name] is None}
         if not lacking:
             return {}
-        image, size = row["image"], self._stage.pixels
-        if not isinstance(image, bytes) or not image:
-            raise RowError(Code.ENCODE_FAILED, "the column 'image' is null")
-        with self._file(image) as path:
+        size = self._stage.pixels
+        with given(row["image"], "image", self._settings.limits) as path:
             if lacking == {"pixels"} and size is not None:
-                return {"pixels": draw_page(self._sandbox, path, 1, self._settings, pixels=size).tobytes()}
-            page = read_page(self._sandbox, path, 1, self._settings, pixels=size)
+                return {"pixels": draw_page(self._sandbox, str(path), 1, self._settings, pixels=size).tobytes()}
+            page = read_page(self._sandbox, str(path), 1, self._settings, pixels=size)
         found: Row = {"words": page.words.words, "boxes": page.words.boxes.tolist()}
         if page.pixels is not None:
             found["pixels"] = page.pixels.tobytes()
         return {name: value for name, value in found.items() if name in self._stage.fills}
 
-    @contextmanager
-    def _file(self, image: bytes) -> Iterator[str]:
-        """The image as a file: its own, where the value is a path."""
-        named = _path(image)
-        if named is not None:
-            with fetched(named, None, self._settings.limits) as path:
-                yield str(path)
-            return
-        with tempfile.TemporaryDirectory(prefix="manta-") as folder:
-            path = Path(folder, "image")
-            path.write_bytes(image)
-            yield str(path)
-
     def close(self) -> None:
         """Ends the child."""
         self._sandbox.close()
-
-
-def _path(image: bytes) -> str | None:
-    """The path that a value of ``image`` is, where it is one: printable text, which no image file begins with."""
-    if len(image) > _LONGEST_PATH:
-        return None
-    try:
-        text = image.decode()
-    except UnicodeDecodeError:
-        return None
-    return text if text.isprintable() and not text.startswith("%PDF") else None

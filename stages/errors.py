@@ -53,8 +53,8 @@ RETRYABLE_CODES = MACHINE_CODES | {Code.NOT_FOUND, Code.PERMISSION}
 REMEDIES: dict[Code, str] = {
     Code.NOT_FOUND: "the file was listed but is gone: run again, or take it out of the input",
     Code.PERMISSION: "give the account that runs Manta read access to the file",
-    Code.TOO_LARGE: "raise limits.file_mb or limits.pages, or split the file",
-    Code.UNSUPPORTED_TYPE: "not a type that Manta reads: convert it to PDF, PNG, JPEG or TIFF, or leave it out",
+    Code.TOO_LARGE: "raise limits.file_mb, limits.pages or limits.seconds, or split the file",
+    Code.UNSUPPORTED_TYPE: "not a type that this task reads: convert it (documents to PDF or PNG), or leave it out",
     Code.CORRUPT: "no reader opens the file: get a fresh copy from its source",
     Code.PASSWORD_REQUIRED: "remove the password (for example: qpdf --decrypt) and run again",
     Code.EMPTY: "the file has no bytes or no pages",

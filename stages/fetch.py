@@ -1,4 +1,5 @@
-"""A document as a local file: as it lies, or downloaded once for all pages that a process reads of it in a row."""
+"""A document as a local file: as it lies, or downloaded once for all pages that a process reads of it in a row; and a
+table's image, recording or video as one, whether the table holds it or its path."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ _KEEP_FILES = 4
 _KEEP_BYTES = 1_000_000_000
 """Downloads that a process keeps: the pages of a document come in a row, so a few are enough."""
 _SCRATCH = "manta-fetch-"
+_LONGEST_PATH = 4096
 
 
 @contextmanager
@@ -48,6 +50,37 @@ def fetched(uri: str, size: int | None, limits: Limits) -> Iterator[Path]:
     except (OSError, MantaError) as error:
         raise RowError(Code.INTERNAL, f"cannot be fetched: {uri}", detail=f"{type(error).__name__}: {error}") from error
     yield path
+
+
+@contextmanager
+def given(value: object, column: str, limits: Limits) -> Iterator[Path]:
+    """What a table has in ``column``, a file's bytes or a file's path, as a local file for the time of the block.
+
+    Raises RowError: ``encode_failed`` for a null, ``too_large``, and what ``fetched`` raises.
+    """
+    if not isinstance(value, bytes) or not value:
+        raise RowError(Code.ENCODE_FAILED, f"the column {column!r} is null")
+    named = _path(value)
+    if named is not None:
+        with fetched(named, None, limits) as path:
+            yield path
+        return
+    _check_size(f"a value of {column!r}", len(value), limits)
+    with tempfile.TemporaryDirectory(prefix="manta-") as folder:
+        path = Path(folder, column)
+        path.write_bytes(value)
+        yield path
+
+
+def _path(value: bytes) -> str | None:
+    """The path that a value is, where it is one: printable text, which no media file begins with."""
+    if len(value) > _LONGEST_PATH:
+        return None
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() and not text.startswith("%PDF") else None
 
 
 def local_path(uri: str) -> Path:

@@ -82,19 +82,32 @@ def sniff(path: str) -> str:
         return "pdf"
     if head.startswith(_IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return "image"
+    if head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"AVI "}):
+        raise RowError(Code.UNSUPPORTED_TYPE, f"the file is {_MEDIA}, not a PDF or an image")
     for name, signatures in _OTHERS.items():
         if head.lstrip().lower().startswith(signatures):
             raise RowError(Code.UNSUPPORTED_TYPE, f"the file is {name}, not a PDF or an image")
     return "pdf"
 
 
+def check_other_type(path: str) -> None:
+    """Raises RowError(UNSUPPORTED_TYPE) where a file that no media reader opens is known to be something else."""
+    with Path(path).open("rb") as file:
+        head = file.read(1024).lstrip().lower()
+    for name, signatures in {"a PDF": (b"%pdf-",), **_OTHERS}.items():
+        if head.startswith(signatures) and name != _MEDIA:
+            raise RowError(Code.UNSUPPORTED_TYPE, f"the file is {name}")
+
+
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"BM")
+_MEDIA = "a recording or a video"
 _OTHERS: dict[str, tuple[bytes, ...]] = {
     "a ZIP archive or office document": (b"pk\x03\x04",),
     "an old office document": (b"\xd0\xcf\x11\xe0",),
     "a rich text document": (b"{\\rtf",),
     "a web page": (b"<!doctype html", b"<html"),
     "PostScript": (b"%!ps",),
+    _MEDIA: (b"flac", b"oggs", b"id3", b"\x1ae\xdf\xa3"),
     "a compressed file": (b"\x1f\x8b", b"bzh", b"\xfd7zxz", b"7z\xbc\xaf", b"rar!"),
 }
 

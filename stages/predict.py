@@ -11,7 +11,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from stages.base import Row, Stage, Worker, failures_column, set_column
-from stages.columns import COLUMNS
+from stages.columns import COLUMNS, SENSED
 from stages.errors import Failure
 from stages.examples import ENCODED, pack, unpack
 from stages.predictor import KEY, Predictor, Record, Task
@@ -138,6 +138,9 @@ class _Prepare(_Worker):
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         table, records = self._expand(rows)
         encoded = [None if one.failure else pack(one.examples) for one in records]
+        for name in SENSED:  # the examples hold it now: it need not travel twice
+            if name in table.column_names:
+                table = set_column(table, name, _emptied(table[name]))
         yield set_column(table, "encoded", pa.array(encoded, ENCODED))
 
 
@@ -152,6 +155,16 @@ class _Predict(_Worker):
 class _PrepareAndPredict(_Worker):
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         yield self._answer(*self._expand(rows))
+
+
+def _emptied(column: pa.ChunkedArray) -> pa.Array:
+    """Structs without their bytes; sizes stay, which answers are told from."""
+    values = column.combine_chunks()
+    parts = [
+        pa.nulls(len(values), one.type) if pa.types.is_binary(one.type) else values.field(one.name)
+        for one in values.type
+    ]
+    return pa.StructArray.from_arrays(parts, fields=list(values.type), mask=values.is_null())
 
 
 def _rows(table: pa.Table, task: Task) -> list[Row]:

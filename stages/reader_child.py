@@ -9,7 +9,7 @@ Requests name an operation and a document by ``key``; the file itself is passed 
     ocr      the same, and ocr_engine       → words, boxes, lines, width, height, engine, turned; pixels likewise
 
 ``pixels`` = [height, width] asks for the page in that size: RGB, resized as transformers' image processors do; of a
-``picture``, ``turned`` degrees clockwise.
+``picture``, ``turned`` degrees clockwise. ``view`` (stages/view.py) asks a ``picture`` for what a model looks at.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from stages.pages import Document, open_document
 from stages.sandbox_child import Handler, progress
 from stages.settings import Ocr
 from stages.text_layer import is_good
+from stages.view import View, viewed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,7 +90,9 @@ class _Reader:
     def _drawn(self, request: Mapping[str, Value]) -> dict[str, Value]:
         page = _Page.of(request)
         size = self._document(page.engine).size(page.page)
-        return {"width": size.width, "height": size.height} | _thumbnail(self._image(page), request)
+        image = self._image(page)
+        where: dict[str, Value] = {"width": size.width, "height": size.height}
+        return where | _thumbnail(image, request) | _viewed(image, request)
 
     def _read(self, request: Mapping[str, Value]) -> dict[str, Value]:
         page, engine = _Page.of(request), str(request["ocr_engine"])
@@ -135,9 +138,15 @@ def _thumbnail(image: Image, request: Mapping[str, Value]) -> dict[str, Value]:
     pixels = request.get("pixels")
     if pixels is None:
         return {}
-    import numpy as np
-    from PIL.Image import Resampling
-
     height, width = cast("list[int]", pixels)
     upright = turn(image, cast("int", request.get("turned", 0)))
-    return {"pixels": np.asarray(upright.resize((width, height), Resampling.BILINEAR))}
+    return {"pixels": viewed(upright, View(fit="exact", height=height, width=width))}
+
+
+def _viewed(image: Image, request: Mapping[str, Value]) -> dict[str, Value]:
+    """``image`` as ``view`` asks for it, and its own size in pixels; nothing where it does not ask."""
+    view = request.get("view")
+    if view is None:
+        return {}
+    seen = viewed(image, View.unpacked(cast("Mapping[str, Value]", view)), cast("int", request["max_pixels"]))
+    return {"seen": seen, "image": [image.height, image.width]}

@@ -1,7 +1,8 @@
 """Reads documents and pages through the sandbox: which engine, which way, what when one fails. Knows nothing of Ray.
 
 Batch (``stages.plan``, ``stages.read``) and Serve call the same functions, ``count_pages`` and ``read_page``;
-``draw_page`` gives the pixels alone, of a page that was read before or whose words a table has.
+``draw_page`` gives the pixels alone, of a page that was read before or whose words a table has; ``see_page`` gives a
+page or an image as a model for images looks at it.
 
     text layer good (``--text auto``), or asked for            → its words
     otherwise                                                  → rendered and OCR'd
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from stages.errors import Code, RowError
 from stages.sandbox import Sandbox, SandboxLimits, Value
 from stages.settings import Settings
+from stages.view import View
 from stages.words import Words, checked
 
 READER = "stages.reader_child:open_reader"
@@ -57,6 +59,16 @@ class PageRead:
     """``layer:pdfium``, ``ocr:tesserocr``; ``ocr:tesserocr@90`` where the page was turned 90° clockwise to be read."""
     pixels: Pixels | None = None
     """The page in the size that was asked for, upright."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image, or a page drawn, as a model looks at it."""
+
+    pixels: Pixels
+    height: int
+    """Of the image itself, upright, in pixels; of a PDF's page, as drawn at ``render.dpi``."""
+    width: int
 
 
 def open_sandbox(settings: Settings, *, target: str = READER, limits: SandboxLimits | None = None) -> Sandbox:
@@ -107,6 +119,18 @@ def draw_page(
     return _pixels(job.either("render", job.picture(dpi, turned)).get("pixels"), pixels)
 
 
+def see_page(sandbox: Sandbox, path: str, page: int, settings: Settings, *, view: View) -> Picture:
+    """A page or an image as a model looks at it. Raises RowError."""
+    job = _Job(sandbox, path, settings, page, view=view)
+    answer = job.either("render", job.picture(settings.render.dpi))
+    match answer.get("image"):
+        case [int(height), int(width)] if min(height, width) > 0:
+            pixels = _pixels(answer.get("seen"), view.shape(height, width))
+            return Picture(pixels=pixels, height=height, width=width)
+        case _:
+            raise RowError(Code.CRASH, "the reader answered nonsense: no picture")
+
+
 class _Job:
     """One page (or, for ``open``, one document) on its way through the engines."""
 
@@ -117,8 +141,10 @@ class _Job:
         settings: Settings,
         page: int = 0,
         pixels: tuple[int, int] | None = None,
+        view: View | None = None,
     ) -> None:
-        self._sandbox, self._path, self._settings, self._page, self._pixels = sandbox, path, settings, page, pixels
+        self._sandbox, self._path, self._settings, self._page = sandbox, path, settings, page
+        self._pixels, self._view = pixels, view
         first = {"render": settings.render.engine, "ocr": settings.ocr.engine}
         self._engines = {kind: [name, _OTHER[name]] for kind, name in first.items()}
         try:
@@ -179,6 +205,7 @@ class _Job:
             "ocr_engine": ocr_engine,
             "pixels": list(self._pixels) if self._pixels and thumbnail else None,
             "turned": turned,
+            "view": self._view.packed() if self._view else None,
         }
         code = Code.OCR_TIMEOUT if op == "ocr" else Code.RENDER_TIMEOUT
         limit = self._settings.ocr.timeout_s if op == "ocr" else self._settings.render.timeout_s

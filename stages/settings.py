@@ -65,10 +65,13 @@ class Limits:
     """largest document, in megabytes (10^6 bytes)"""
     pages: int = 20_000
     """most pages of one document"""
+    seconds: float = 3_600.0
+    """longest recording or video, in seconds"""
 
     def __post_init__(self) -> None:
         _check(self.file_mb > 0, "limits.file_mb", "above 0", self.file_mb)
         _check(self.pages > 0, "limits.pages", "above 0", self.pages)
+        _check(self.seconds > 0, "limits.seconds", "above 0", self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

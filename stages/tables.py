@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base import Stage, Worker, failures_column
-from stages.columns import COLUMNS
+from stages.columns import COLUMNS, SENSED
 from stages.errors import Code, Failure, RowError, UsageError
 from stages.fetch import fetched
 from stages.keys import row_source
@@ -219,7 +219,7 @@ class _TableReader:
         arrays: dict[str, pa.Array] = {}
         for name in names:
             values = [None if isinstance(row, RowError) else row.get(name) for row in rows]
-            if name == "image":
+            if name in SENSED.values():
                 values = [_located(value, str(one["uri"])) for value in values]
             if name in self._columns.needs:
                 self._check_there(name, rows, failures)
@@ -252,7 +252,10 @@ class _TableReader:
 
 
 def _located(value: object, table: str) -> object:
-    """An image's path as seen from where its table lies; an image itself as it is."""
+    """A file's path as seen from where its table lies; a file itself as it is, also where it stands with its name, as
+    the library datasets writes images and recordings."""
+    if isinstance(value, dict) and value.keys() == {"bytes", "path"}:
+        value = value["path"] if value["bytes"] is None else value["bytes"]
     if not isinstance(value, str) or value.startswith(("/", "s3://", "file://")):
         return value
     return f"{table.rpartition('/')[0]}/{value}" if "/" in table else value

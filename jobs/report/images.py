@@ -15,10 +15,11 @@ from time import monotonic
 import numpy as np
 from PIL import Image
 
-from jobs.report.pages import PageView
+from jobs.report.pages import PageView, placed
 from jobs.report.survey import Key
 from stages.errors import Code, RowError
 from stages.fetch import fetched
+from stages.keys import TABLE
 from stages.sandbox import Sandbox, SandboxLimits, Value
 from stages.settings import Limits
 
@@ -61,11 +62,15 @@ class Picture:
         return "data:image/webp;base64," + base64.b64encode(self.data).decode()
 
 
-def pictures(views: Iterable[PageView], limits: PictureLimits) -> dict[Key, Picture]:
-    """A picture for each page that can still be drawn; a note for each other one that has words."""
+def pictures(views: Iterable[PageView], limits: PictureLimits, medium: str = "") -> dict[Key, Picture]:
+    """A picture for each page that can still be drawn; a note for each other one that has words.
+
+    ``medium``: image, audio or video, of a task that senses files; empty for pages. Places the views' marks on it.
+    """
     found: dict[Key, Picture] = {}
     left, deadline = limits.megabytes * 1e6 * 3 / 4, monotonic() + limits.total_s  # base64 adds a third
-    sandbox = Sandbox("jobs.report.images_child:open_drawer", limits=SandboxLimits(), settings={})
+    drawer = "media_child" if medium else "images_child"
+    sandbox = Sandbox(f"jobs.report.{drawer}:open_drawer", limits=SandboxLimits(), settings={})
     with closing(sandbox):
         for view in views:
             if not view.key.page or {problem.code for problem in view.problems} & _UNDRAWABLE:
@@ -73,24 +78,35 @@ def pictures(views: Iterable[PageView], limits: PictureLimits) -> dict[Key, Pict
             if monotonic() > deadline:
                 found[view.key] = Picture(note="Not drawn: the time for drawing pages was up.")
                 continue
-            picture = _picture(sandbox, view, limits)
+            if medium and TABLE.search(view.key.uri):
+                continue  # its file is somewhere in the table
+            picture = _picture(sandbox, view, limits, medium)
             left -= len(picture.data)
             found[view.key] = picture if left > 0 else Picture(note="Not drawn, to keep the report small.")
     return found
 
 
-def _picture(sandbox: Sandbox, view: PageView, limits: PictureLimits) -> Picture:
+def _picture(sandbox: Sandbox, view: PageView, limits: PictureLimits, medium: str) -> Picture:
     try:
         with fetched(view.key.uri, None, Limits()) as path:
             # Not equal either where a table's uri names a file that no run has read.
             if _sha256(path, path.stat().st_mtime_ns) != view.doc_id:
                 return Picture(note="The file has changed since; its words are drawn on a blank page.")
             request: dict[str, Value] = {"page": view.key.page, "width": limits.width, "turn": view.turn}
+            request |= {"medium": medium, "depth": view.depth}
             answer = sandbox.call(request, path=str(path), timeout_s=limits.page_s, total_s=limits.page_s)
+            if medium:
+                placed(view, *(_span(answer.get(name)) for name in ("across", "down")))
             return _packed(answer.get("pixels"), limits)
     except RowError as error:
         why = "is no longer there" if error.code == Code.NOT_FOUND else f"cannot be drawn ({error.code})"
         return Picture(note=f"The file {why}; its words are drawn on a blank page.")
+
+
+def _span(value: Value) -> float:
+    if not isinstance(value, float) or not 0 < value < 1e9:
+        raise RowError(Code.CRASH, "the reader answered with a picture of no size")
+    return value
 
 
 def _packed(pixels: Value, limits: PictureLimits) -> Picture:

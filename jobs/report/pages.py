@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +15,9 @@ from stages.columns import RESULT_HEAD, RESULT_TAIL
 
 Box = tuple[int, int, int, int]
 
-_DRAWN = frozenset({"words", "boxes", "word_labels", "word_scores", "entities", "start", "end"})
+_DRAWN = frozenset(
+    {"words", "boxes", "word_labels", "word_scores", "entities", "start", "end", "objects", "word_times", "depth_png"},
+)
 """Result columns that are shown on the page rather than beside it."""
 _MAX_WORDS = 4000
 """Words drawn on one page; a page with more is a table dump whose drawing nobody reads."""
@@ -33,6 +35,8 @@ class Mark:
     score: float | None
     boxes: Sequence[Box]
     """One box a line of text, in 1/1000 of the page."""
+    own: tuple[float, float, float, float] | None = None
+    """Its place in the answer's own units, pixels or seconds, until the picture tells how large that is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,8 @@ class PageView:
     """Every label that an answer on the page has, without repetition."""
     score: float | None = None
     """The lowest score on the page."""
+    depth: bytes = b""
+    """The image's depths, as a PNG."""
 
     @property
     def status(self) -> str:
@@ -159,9 +165,15 @@ def _answered(view: PageView, row: Mapping[str, object], kinds: pa.Schema) -> No
     if isinstance(labels, list) and isinstance(scores, list) and len(labels) == len(scores) == len(view.words):
         view.word_labels, view.word_scores = labels, scores
     placed = list(_answer(view, row))
-    marks = [*_entities(view, row), *placed]
+    marks = [*_entities(view, row), *placed, *_objects(row), *_heard(row)]
+    depth = row.get("depth_png")
+    view.depth = depth if isinstance(depth, bytes) else b""
     view.marks += marks
-    view.labels += [mark.label for mark in marks] if "entities" in row else [_text(row.get("label"))] * ("label" in row)
+    view.labels += (
+        [mark.label for mark in marks]
+        if {"entities", "objects"} & row.keys()
+        else [_text(row.get("label"))] * ("label" in row)
+    )
     known = [mark.score for mark in marks if mark.score is not None]
     known += [score for score in [_number(row.get("score"))] if score is not None]
     known += [] if view.score is None else [view.score]
@@ -193,6 +205,33 @@ def _answer(view: PageView, row: Mapping[str, object]) -> Iterator[Mark]:
         boxes = line_boxes(view.boxes[start : end + 1])
         label = _text(row.get("question")) or "answer"
         yield Mark(label=label, text=answer, score=_number(row.get("score")), boxes=boxes)
+
+
+def _objects(row: Mapping[str, object]) -> Iterator[Mark]:
+    """What was detected in an image."""
+    found = row.get("objects")
+    for one in found if isinstance(found, list) else ():
+        x0, y0, x1, y1 = (float(side) for side in one["box"])
+        yield Mark(label=_text(one["label"]), text="", score=_number(one["score"]), boxes=(), own=(x0, y0, x1, y1))
+
+
+def _heard(row: Mapping[str, object]) -> Iterator[Mark]:
+    """Words of a recording, where they were said."""
+    found = row.get("word_times")
+    for one in found if isinstance(found, list) else ():
+        start, end = float(one["start"]), float(one["end"])
+        yield Mark(label="", text=_text(one["text"]), score=_number(one["score"]), boxes=(), own=(start, 0, end, 1))
+
+
+def placed(view: PageView, across: float, down: float) -> None:
+    """Turns the marks' own units into 1/1000 of a picture that spans so much of them."""
+    scales = (1000 / across, 1000 / down) * 2
+    view.marks = [
+        mark
+        if mark.own is None
+        else replace(mark, boxes=[_box([round(a * b) for a, b in zip(mark.own, scales, strict=True)])])
+        for mark in view.marks
+    ]
 
 
 def line_boxes(boxes: Iterable[Box]) -> list[Box]:

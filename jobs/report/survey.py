@@ -105,7 +105,7 @@ def survey(output: Output) -> Survey:
     """Goes over every table once, reading key and label columns only."""
     names = output.schema("results").names
     found = Survey(drawable="pages" in output.parts or "boxes" in names)
-    label_column = "entities" if "entities" in names else "label"
+    label_column = next((name for name in ("entities", "objects") if name in names), "label")
     for block in output.scan("results", ("uri", "page", label_column, "score")):
         _results(found, block.rows)
     for block in output.scan("pages", ("uri", "page", "reader")):

@@ -10,14 +10,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
+from pipelines.family import Metric, Task
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.scores import label_names, problem_type
 from stages.base import Row
 from stages.errors import Code, RowError
+from stages.examples import Example
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +29,28 @@ if TYPE_CHECKING:
 
 GOLD = ("label", "labels", "score")
 """Columns that may hold the right answer."""
+
+
+class Classifying(Task):
+    """Put before a task that answers with logits (B, C), it adds the training half; every example of a row (a clip, a
+    chunk) gets the row's label."""
+
+    gold: ClassVar[tuple[str, ...]] = GOLD
+    metric = Metric(name="accuracy")
+    config: PreTrainedConfig
+
+    def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
+        """Adds ``labels``: the number of ``label``, 0 or 1 for each label in ``labels``, or the number ``score``."""
+        target = target_of(row, self.config)
+        return [replace(one, arrays={**one.arrays, "labels": target}) for one in examples]
+
+    def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
+        """Cross entropy, binary cross entropy or squared error, by the problem type."""
+        return summed_loss(outputs.logits, labels, num_items, self.model.config)
+
+    def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
+        """Accuracy and F1, or for a regression the errors and the correlation."""
+        return metrics_of(gold, answers, self.config)
 
 
 def target_of(row: Row, config: PreTrainedConfig) -> NDArray[np.generic]:

@@ -39,6 +39,19 @@ def load_tokenizer(checkpoint: Checkpoint, *, fast: bool = True) -> PreTrainedTo
     return cast("PreTrainedTokenizerFast", tokenizer)
 
 
+def load_preprocessor(checkpoint: Checkpoint, auto_class: str, **how: str) -> Any:  # noqa: ANN401
+    """The checkpoint's image processor (``AutoImageProcessor``) or feature extractor (``AutoFeatureExtractor``)."""
+    import transformers
+
+    try:
+        return getattr(transformers, auto_class).from_pretrained(
+            at_hand(checkpoint), local_files_only=True, trust_remote_code=False, **how
+        )
+    except (OSError, ValueError, KeyError) as error:
+        what = "image processor" if auto_class == "AutoImageProcessor" else "feature extractor"
+        raise CheckpointError(f"{checkpoint.ref} has no {what} that can be loaded: {_line(error)}") from error
+
+
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
     """The checkpoint's configuration: label names, sizes, problem type."""
     from transformers import AutoConfig

@@ -37,6 +37,11 @@ def pad(examples: Sequence[Example], names: Sequence[str], values: Mapping[str, 
     return {name: pad_one([one.arrays[name] for one in examples], values.get(name, 0)) for name in names}
 
 
+def labels_of(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """``labels`` (B, L) of examples that have them, for training; else nothing."""
+    return pad(examples, ["labels"], {"labels": IGNORED}) if "labels" in examples[0].arrays else {}
+
+
 def attention_mask(examples: Sequence[Example]) -> torch.Tensor:
     """1 for real tokens, 0 for padding: (B, L) int64."""
     import torch

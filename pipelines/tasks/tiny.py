@@ -9,7 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -105,3 +105,31 @@ def write_model(
         if max_new_tokens:
             model.generation_config.update(max_new_tokens=max_new_tokens, max_length=None)
         model.save_pretrained(folder)
+
+
+def clip_vocabulary() -> dict[str, int]:
+    """Pieces of a byte-level vocabulary as CLIP's: characters, within a word and at its end, and the special ones."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    characters = list(bytes_to_unicode().values())
+    pieces = [*characters, *(f"{each}</w>" for each in characters), "<|startoftext|>", "<|endoftext|>"]
+    return {piece: number for number, piece in enumerate(pieces)}
+
+
+def write_clip_tokenizer(folder: Path, *, max_length: int) -> None:
+    """A lower-casing byte-level tokenizer without merges, as CLIP and OWL-ViT have; it pads with its end token."""
+    from transformers import CLIPTokenizer
+
+    CLIPTokenizer(clip_vocabulary(), [], model_max_length=max_length).save_pretrained(folder)
+
+
+def write_image_processor(
+    folder: Path, processor_class: str, *, size: Mapping[str, int] | None = None, crop: int = 0
+) -> None:
+    """A processor of a class of transformers; its defaults but for the size and the crop (0: none)."""
+    import transformers
+
+    how: dict[str, Any] = {"size": dict(size)} if size else {}
+    if crop:
+        how["crop_size"] = {"height": crop, "width": crop}
+    getattr(transformers, processor_class)(**how).save_pretrained(folder)

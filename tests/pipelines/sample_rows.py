@@ -40,6 +40,33 @@ def pixels(rng: random.Random, _count: int) -> bytes:
     return fields.repeat(32, axis=0).repeat(32, axis=1).tobytes()
 
 
+def picture(rng: random.Random, count: int) -> Row:
+    """32 × 32 pixels of an image of another size: 4 × 4 coloured fields. Draws nothing from ``rng`` either."""
+    twin = random.Random()
+    twin.setstate(rng.getstate())
+    fields = np.frombuffer(twin.randbytes(4 * 4 * 3), np.uint8).reshape(4, 4, 3)
+    pixels = fields.repeat(8, axis=0).repeat(8, axis=1).tobytes()
+    return {"pixels": pixels, "height": 32, "width": 32, "image_height": 20 + count, "image_width": 50}
+
+
+def sound(_: random.Random, count: int) -> Row:
+    """Tones and some noise, 0.1 to 1.2 s at 8 kHz; every second one has the length of the one before."""
+    seconds, noise = 0.1 + 0.01 * (count - count % 2), np.random.default_rng(count)
+    time = np.arange(int(8000 * seconds)) / 8000
+    wave = np.sin(2 * np.pi * (150 + 40 * count) * time) * np.sin(9 * time * (count % 5)) + noise.normal(
+        0, 0.2, len(time)
+    )
+    return {"samples": (0.3 * wave).astype(np.float32).tobytes(), "rate": 8000}
+
+
+def clips(_: random.Random, count: int) -> Row:
+    """One or two clips of 4 frames of 32 × 32 pixels: coloured fields that change."""
+    many = 1 + count % 2
+    fields = np.random.default_rng(count).integers(0, 256, (many * 4, 4, 4, 3), np.uint8)
+    frames = fields.repeat(8, axis=1).repeat(8, axis=2).tobytes()
+    return {"frames": frames, "clips": many, "count": 4, "height": 32, "width": 32}
+
+
 COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
     "words": words,
     "boxes": boxes,
@@ -47,6 +74,13 @@ COLUMNS: dict[str, Callable[[random.Random, int], object]] = {
     "text": lambda rng, count: " ".join(words(rng, count)) + ".",
     "text_pair": lambda rng, count: " ".join(words(rng, count)) + "?",
     "question": lambda rng, count: f"What is {rng.choice(WORDS)}?",
+    "picture": picture,
+    "sound": sound,
+    "clips": clips,
+    "query_picture": lambda rng, count: picture(random.Random(count % 3), count),
+    "candidate_labels": lambda _, count: [
+        f"{word} {WORDS[count + 7]}" for word in WORDS[count : count + 2 + count % 4]
+    ],
     "choices": lambda rng, count: [" ".join(words(rng, rng.randrange(1, 5))) for _ in range(rng.randrange(1, 4))],
 }
 
@@ -107,6 +141,8 @@ def _admitted(task: type[Task], columns: Sequence[str]) -> bool:
 def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
     """The row with right answers in the columns ``task.gold``, for a task whose processor is loaded."""
     rng = random.Random(seed)
+    if task.contrasts:  # pairs
+        row = {**{name: COLUMNS[name](random.Random(seed), 4 + seed) for name in task.optional}, **row}
     row = {**row, **{name: COLUMNS[name](rng, 4) for name in ("words",) if "labels" in task.gold and _bare(task, row)}}
     names = label_names(task.config)
     answers = _answers(rng, row)
@@ -118,7 +154,8 @@ def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
         "answer_starts": [str(row["text"]).find(answers[0])] if "text" in row else None,
         "next_sentence": rng.random() < 0.5,
         "question": f"What is {rng.choice(WORDS)}?",
-        "text": row.get("text") or " ".join(words(rng, 5)),
+        # Where there is no text to copy, letters that the tiny CTC vocabulary has.
+        "text": row.get("text") or rng.choice(["tea", "an oar", "in rain", "the rose"]),
         "translation": " ".join(words(rng, rng.randrange(1, 9))),
         "choice": rng.randrange(len(row.get("choices", row.get("candidates", "x")))),
     }
