@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from jobs.books import Books
 from jobs.cluster import connect
 from jobs.drive import drive
-from jobs.pools import PART_ROWS, Layout, check_room
+from jobs.pools import Layout, check_room
 from jobs.prepare import Prepared, Request, prepare
 from jobs.progress import Progress
 from jobs.result import Result
 from jobs.stopping import Stopping, stopping
+from jobs.ways_in import PART_ROWS
 from jobs.work import DocumentWork, ReuseWork, TableWork, Work
 from stages.base import Pool, check_plan
 from stages.errors import RowError, UsageError

@@ -26,8 +26,9 @@ def tiny(folder: Path, task: str) -> None:
 
     vocabulary = folder / "vocab.json"
     vocabulary.write_text(json.dumps({piece: number for number, piece in enumerate(TINY_VOCABULARY)}))
-    Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(sampling_rate=8000, do_normalize=True).save_pretrained(folder)
+    Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=8000, do_normalize=True)  # type: ignore[no-untyped-call]
+    extractor.save_pretrained(folder)
     config = SEWDConfig(
         vocab_size=len(TINY_VOCABULARY),
         hidden_size=32,
@@ -43,7 +44,7 @@ def tiny(folder: Path, task: str) -> None:
         num_conv_pos_embeddings=15,
         num_conv_pos_embedding_groups=2,
         classifier_proj_size=16,
-        num_labels=4,
+        num_labels=4,  # type: ignore[call-arg]
         pad_token_id=0,
         initializer_range=0.3,
     )

@@ -17,7 +17,8 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001  both tasks have one 
     from transformers import BertConfig, SpeechEncoderDecoderConfig, Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
     write_tokenizer(folder, max_length=64)
-    Wav2Vec2FeatureExtractor(sampling_rate=8000, do_normalize=True).save_pretrained(folder)
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=8000, do_normalize=True)  # type: ignore[no-untyped-call]
+    extractor.save_pretrained(folder)
     layers: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,

@@ -22,7 +22,7 @@ def tiny(folder: Path, task: str) -> None:  # noqa: ARG001
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
-        num_labels=4,
+        num_labels=4,  # type: ignore[call-arg]
         initializer_range=0.3,
     )
     write_model(folder, "TimesformerForVideoClassification", config)

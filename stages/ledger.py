@@ -95,7 +95,7 @@ class Ledger:
         complete, again, doubtful = _complete(storage, fingerprint, retries, settled.parts)
         skip = {} if doubtful else settled.parts
         signature = ("fingerprint", fingerprint)
-        columns = ("record", "pages")
+        columns: tuple[str, ...] = ("record", "pages")
         answered = [rows for _, _, rows in open_rows(storage, "results", columns, signature, complete, skip)]
         columns = ("record", *_Retries.reads)
         for block, ours, rows in open_rows(storage, "errors", columns, signature, complete, skip):

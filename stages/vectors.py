@@ -224,7 +224,7 @@ def _new(vectors: Floats, kind: str) -> Any:  # noqa: ANN401 - faiss is untyped
     index = faiss.index_factory(dimension, f"IVF{lists},PQ{parts}", faiss.METRIC_INNER_PRODUCT)
     some = np.random.default_rng(0).permutation(count)[: max(lists * SAMPLE, 10_000)]
     index.train(np.ascontiguousarray(vectors[np.sort(some)]))
-    index.nprobe = min(lists, max(32, lists // 8))
+    index.nprobe = min(lists, max(32, lists // 8))  # type: ignore[attr-defined]
     return index
 
 

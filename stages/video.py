@@ -77,7 +77,8 @@ def watch_file(sandbox: Sandbox, path: str, settings: Settings, *, takes: Clips)
     found = sandbox.call(request, path=path, timeout_s=limit, total_s=_TOTAL * limit).get("frames")
     if (
         not isinstance(found, np.ndarray)
-        or (found.dtype, found.ndim) != (np.uint8, 4)
+        or found.dtype != np.uint8
+        or found.ndim != 4
         or (found.shape[0], found.shape[3]) != (takes.clips * takes.frames, 3)
     ):
         raise RowError(Code.CRASH, "the watcher answered nonsense: no frames")

@@ -163,5 +163,5 @@ def _frames(container: InputContainer, times: _Times, numbers: Sequence[int]) ->
 
 def _upright(frame: VideoFrame) -> Image:
     """RGB, turned as the camera was held."""
-    image = frame.to_image()
+    image: Image = frame.to_image()  # type: ignore[no-untyped-call]
     return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image

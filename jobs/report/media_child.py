@@ -66,12 +66,12 @@ def _image(file: str, page: int, width: int, depth: bytes) -> dict[str, Value]:
     pixels, down = np.asarray(image), float(own[1])
     if depth:
         with Image.open(io.BytesIO(depth), formats=["PNG"]) as levels:
-            coloured = _coloured(np.asarray(levels.resize(image.size), np.float32) / 65_535)
+            coloured = _coloured(np.asarray(levels.resize(image.size), np.float64) / 65_535)
         pixels, down = np.concatenate([pixels, coloured]), 2 * down
     return {"pixels": pixels, "across": float(own[0]), "down": down}
 
 
-def _coloured(shares: NDArray[np.float32]) -> Pixels:
+def _coloured(shares: NDArray[np.float64]) -> Pixels:
     """0 to 1 as colours."""
     places = np.clip(shares, 0, 1) * (len(_COLOURS) - 1)
     low = np.minimum(places.astype(int), len(_COLOURS) - 2)

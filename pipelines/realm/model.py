@@ -161,7 +161,7 @@ class RealmScorer(RealmPreTrainedModel):
     Then its weights are saved once; a checkpoint of transformers 4 has them under both names.
     """
 
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"query_embedder\."]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"query_embedder\."]  # type: ignore[misc]
 
     def __init__(self, config: RealmConfig, query_embedder: RealmEmbedder | None = None) -> None:
         super().__init__(config)

@@ -159,7 +159,7 @@ def _write(model: PreTrainedModel, batch: Batch, options: GenerationOptions) -> 
 
     prompt = _prompt_length(model, batch)
     hidden_BLH = _encoded(model, batch)
-    ids_NT: torch.Tensor = model.generate(
+    ids_NT: torch.Tensor = model.generate(  # type: ignore[operator]
         **_inputs(batch, hidden_BLH), generation_config=_settings(model, options, prompt)
     )
     written_NT = ids_NT[:, prompt:]

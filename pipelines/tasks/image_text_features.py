@@ -72,7 +72,7 @@ class ImageTextFeatures(DualTask):
         if len(examples) == 2:  # one row's examples have the same arrays
             none = np.zeros(0, np.int32)
             examples[0] = replace(examples[0], arrays={**examples[0].arrays, "input_ids": none})
-            blank = {"pixels": np.zeros(0, np.uint8), "size": none}
+            blank: dict[str, np.ndarray[Any, Any]] = {"pixels": np.zeros(0, np.uint8), "size": none}
             examples[1] = replace(examples[1], arrays={**blank, **examples[1].arrays})
         return examples
 
@@ -173,6 +173,7 @@ def gathered(vectors_BP: torch.Tensor) -> tuple[torch.Tensor, int]:
     told = [torch.zeros_like(mine) for _ in range(workers.get_world_size())]
     workers.all_gather(told, mine)
     sizes = [int(size) for size in told]
-    parts = all_gather(pad(vectors_BP, (0, 0, 0, max(sizes) - len(vectors_BP))))
+    padded_SP = pad(vectors_BP, (0, 0, 0, max(sizes) - len(vectors_BP)))
+    parts = all_gather(padded_SP)  # type: ignore[no-untyped-call]
     whole_NP = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
     return whole_NP, sum(sizes[: workers.get_rank()])

@@ -71,7 +71,7 @@ class SeeingTask(Task):
         pixels, sides = picture_of(row, column)
         patch = patch_of(self.config)
         tokens = math.prod(math.ceil(side / patch) for side in sides) + 1
-        arrays = {"pixels": pixels, "size": np.array(sides, np.int32)}
+        arrays: dict[str, np.ndarray[Any, Any]] = {"pixels": pixels, "size": np.array(sides, np.int32)}
         return Example(arrays=arrays, length=tokens, group=group_of(*sides))
 
     def collate(self, examples: Sequence[Example]) -> Batch:

@@ -73,11 +73,13 @@ def _view(processor: Any, checkpoint: Checkpoint) -> View:  # noqa: ANN401  any 
         return View(**how)
     if isinstance(processor, GLPNImageProcessorPil):
         return View(fit="multiple", multiple=processor.size_divisor, **how)
-    size = _sizes(processor.size)
+    size: dict[str, Any] = dict(_sizes(processor.size))
     if isinstance(processor, DPTImageProcessorPil):
         fit: Fit = "ratio" if processor.keep_aspect_ratio else "exact"
         multiple = processor.ensure_multiple_of
-        sides = {name: round(size[name] / multiple) * multiple if fit == "exact" else size[name] for name in _SIZES}
+        sides: dict[str, Any] = {
+            name: round(size[name] / multiple) * multiple if fit == "exact" else size[name] for name in _SIZES
+        }
         return View(fit=fit, multiple=multiple, **sides, **how)
     if size.keys() == {"shortest_edge"}:
         return View(fit="shortest", height=size["shortest_edge"], **how)

@@ -75,7 +75,7 @@ class SpeechToText(HearingTask):
         self.edges = edges(self.model)
         if self.options.target_token:
             first = self.tokenizer.convert_tokens_to_ids(self.options.target_token)
-            self.model.generation_config.update(forced_bos_token_id=first)  # type: ignore[union-attr]
+            self.model.generation_config.update(forced_bos_token_id=first)  # type: ignore[no-untyped-call]
 
     def chunk_and_stride(self) -> tuple[int, int]:
         """Pieces that do not overlap."""

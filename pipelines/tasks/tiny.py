@@ -111,7 +111,7 @@ def clip_vocabulary() -> dict[str, int]:
     """Pieces of a byte-level vocabulary as CLIP's: characters, within a word and at its end, and the special ones."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    characters = list(bytes_to_unicode().values())
+    characters = list(bytes_to_unicode().values())  # type: ignore[no-untyped-call]
     pieces = [*characters, *(f"{each}</w>" for each in characters), "<|startoftext|>", "<|endoftext|>"]
     return {piece: number for number, piece in enumerate(pieces)}
 

@@ -93,7 +93,7 @@ class VideoClassification(Classifying, SeeingTask):
         frames, height, width = (int(side) for side in examples[0].arrays["size"])
         clips = np.concatenate([one.arrays["pixels"].reshape(frames, height, width, 3) for one in examples])
         values = self.sight.tensor(list(clips.astype(np.uint8, copy=False)))
-        return {"pixel_values": values.unflatten(0, (len(examples), frames)), **labels_of(examples)}
+        return {"pixel_values": values.reshape(len(examples), frames, *values.shape[1:]), **labels_of(examples)}
 
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """``logits`` (labels,) of each clip."""
