@@ -22,6 +22,7 @@ import numpy as np
 
 from pipelines.checkpoint import at_hand
 from pipelines.family import Batch, Checkpoint, Options
+from pipelines.tasks.loading import most_tokens
 from pipelines.tasks.padding import IGNORED
 from stages.errors import UsageError
 from stages.examples import Output
@@ -190,6 +191,9 @@ def _settings(model: PreTrainedModel, options: GenerationOptions, prompt: int) -
     own: Any = copy.deepcopy(model.generation_config)
     inherited = own.max_new_tokens or (own.max_length - prompt if own.max_length else MOST_TOKENS)
     most = options.max_new_tokens or max(inherited, 1)
+    positions = most_tokens(model.config.get_text_config(decoder=True))
+    if positions:  # a checkpoint made of two, or an option, may allow more than the decoder has
+        most = max(1, min(most, positions - prompt))
     own.update(**({"max_new_tokens": most} if own.max_new_tokens else {"max_length": prompt + most}))
     own.update(
         num_beams=beams_of(own, options),
