@@ -12,7 +12,9 @@ from stages.errors import Code, RowError
 
 def test_workers_with_some_pairs_each_are_one_with_all_of_them(gloo, tiny):
     folder = str(tiny("vision_text_dual_encoder", "features"))
-    alone = step(0, folder, 1)
+    # Not in this process: where OMP_THREAD_LIMIT, which tesseract needs, is below torch's number of threads, oneDNN
+    # never ends a convolution's gradient, or leaves half of it unset.
+    (alone,) = gloo.call(step, folder, 1, world=1)
     for world in (2, 3):
         ranks = gloo.call(step, folder, world, world=world)
         assert sum(one["loss"] for one in ranks) == pytest.approx(alone["loss"], rel=1e-5)
