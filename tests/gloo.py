@@ -7,7 +7,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,15 @@ class Workers:
         joins, self._world = world != self._world, world
         for pipe in self._pipes[:world]:
             pipe.send((function, arguments, world if joins else 0, self._turn))
-        answers = [self._answer(rank) for rank in range(world)]
-        for rank, (fine, answer) in enumerate(answers):
-            assert fine, f"rank {rank}:\n{answer}"
-        return [answer for _, answer in answers]
-
-    def _answer(self, rank: int) -> tuple[bool, Any]:
-        assert self._pipes[rank].poll(TIMEOUT_S), f"rank {rank} does not answer: a collective hangs"
-        fine, answer = self._pipes[rank].recv()
-        return fine, answer
+        answers: dict[int, Any] = {}
+        ranks = {pipe: rank for rank, pipe in enumerate(self._pipes[:world])}
+        while len(answers) < world:
+            ready = wait([pipe for pipe, rank in ranks.items() if rank not in answers], TIMEOUT_S)
+            assert ready, f"ranks {sorted(set(ranks.values()) - set(answers))} do not answer: a collective hangs"
+            for pipe in ready:
+                fine, answers[ranks[pipe]] = pipe.recv()
+                assert fine, f"rank {ranks[pipe]}:\n{answers[ranks[pipe]]}"  # at once: the others may wait for it
+        return [answers[rank] for rank in range(world)]
 
 
 @contextmanager

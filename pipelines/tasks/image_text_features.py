@@ -174,6 +174,7 @@ def gathered(vectors_BP: torch.Tensor) -> tuple[torch.Tensor, int]:
     workers.all_gather(told, mine)
     sizes = [int(size) for size in told]
     padded_SP = pad(vectors_BP, (0, 0, 0, max(sizes) - len(vectors_BP)))
-    parts = all_gather(padded_SP)  # type: ignore[no-untyped-call]
+    # Named, because its default is the group that there was when torch's module was imported.
+    parts = all_gather(padded_SP, group=workers.group.WORLD)  # type: ignore[no-untyped-call]
     whole_NP = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
     return whole_NP, sum(sizes[: workers.get_rank()])
