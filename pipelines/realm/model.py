@@ -169,7 +169,10 @@ class RealmScorer(RealmPreTrainedModel):
         if query_embedder is None:
             object.__setattr__(self, "query_embedder", self.embedder)  # no second set of weights
         else:
-            self.query_embedder = query_embedder
+            # from_pretrained builds models without memory and then fills them; it takes the positions of one that was
+            # built before and never gives them back. Its weights come from the checkpoint in any case.
+            loading = next(self.embedder.parameters()).is_meta
+            self.query_embedder = RealmEmbedder(config) if loading else query_embedder
         self.post_init()
 
     def forward(

@@ -177,5 +177,6 @@ def test_tokenizer(tokenizer):
     for case in zipped(FOLDER / "tokenizer_cases.json.gz"):
         if case["tokenizer"] != "fast" or "result" not in case or "batch_encode" not in case["call"]:
             continue
-        ours = tokenizer.batch_encode_candidates(case["text"], return_tensors="pt", **case["kwargs"])
-        assert {name: each.tolist() for name, each in ours.items()} == case["result"]
+        how = {"return_tensors": "pt"} if "return_tensors" in case["call"] else {}
+        ours = tokenizer.batch_encode_candidates(case["text"], **how, **case["kwargs"])
+        assert {name: each.tolist() if how else each for name, each in ours.items()} == case["result"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -102,11 +103,10 @@ def test_operators_are_not_fused():
 def test_both_readers_are_at_work_until_the_end():
     """Many documents, so that planning and spreading go on meanwhile: neither may hold a reader's core."""
     out = pa.concat_tables(ray_data.stream(blocks([f"slow{i}" for i in range(160)], 4), pools(4)))
-    spans = [tuple(map(float, told.split()[1:])) for told in set(out["text"].to_pylist())]
+    spans = sorted(tuple(map(float, told.split()[1:])) for told in set(out["text"].to_pylist()))
     assert len(spans) == 40
-    first, last = min(start for start, _ in spans), max(end for _, end in spans)
-    at_work = sum(end - start for start, end in spans) / (last - first)
-    assert at_work > 1.5
+    together = sum(after[0] < before[1] for before, after in itertools.pairwise(spans))
+    assert together > 10  # none where spreading holds a core, however busy the machine is
 
 
 @pytest.mark.usefixtures("ray_local")
