@@ -81,7 +81,8 @@ def test_run_then_errors_then_view(manta, folder) -> None:
     code, out, err = manta(*words, "--json")
     record = json.loads(out)
     assert code == record["exit_code"] == 3
-    assert record["documents"] == {"listed": 2, "ok": 1, "partial": 0, "failed": 1, "skipped": 0, "removed": 0}
+    counts = {"listed": 2, "ok": 1, "partial": 0, "failed": 1, "skipped": 0, "removed": 0, "new": 2, "retried": 0}
+    assert record["documents"] == counts
     assert record["pages"]["text_layer"] == 2
     assert "error rows: corrupt 1" in err
     assert f"manta view {output}" in err

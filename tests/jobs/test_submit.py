@@ -23,9 +23,8 @@ from jobs import cli, ray_jobs
 from jobs.commands.submit import check
 from jobs.packing import packed
 from jobs.ray_jobs import Cluster
-from jobs.sealed import HOOK, NAME, seal, unseal
+from jobs.sealed import HOOK, NAME, seal
 from jobs.stopping import Stopping
-from jobs.submit import environment
 from stages.errors import MantaError, UsageError
 from tests import corpus
 from tests.conftest import SCRATCH
@@ -379,27 +378,3 @@ def test_too_large_a_config_is_refused(tmp_path) -> None:
         packed(["run", "--config", str(config)], code=False),
     ):
         pass
-
-
-def test_secrets_never_stand_on_the_command_line(monkeypatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", SECRET)
-    assert environment(["HF_TOKEN", "MANTA_LOG=json"]) == ({"MANTA_LOG": "json"}, {"HF_TOKEN": SECRET})
-    for one, message in {
-        "HF_TOKEN=abc": "shows a secret",
-        "AWS_SECRET_ACCESS_KEY=abc": "shows a secret",
-        "AWS_ACCESS_KEY_ID=abc": "shows a secret",
-        "NOT_SET_HERE": "no such variable is set here",
-        "RAY_AUTH_TOKEN": "Ray's own variables",
-        "a b": "takes a variable's name",
-    }.items():
-        with pytest.raises(UsageError, match=message) as told:
-            environment([one])
-        assert "abc" not in str(told.value)
-
-
-def test_what_is_sealed_opens_with_the_same_token_only() -> None:
-    sealed = seal({"A": "ä", "B": ""}, "token")
-    assert "ä" not in sealed
-    assert unseal(sealed, "token") == {"A": "ä", "B": ""}
-    with pytest.raises(UsageError, match="sealed for a cluster with another token"):
-        unseal(sealed, "another")

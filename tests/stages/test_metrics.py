@@ -39,7 +39,7 @@ def test_every_kind_is_taken_by_ray() -> None:
         metrics.record(one, 1.5, dict.fromkeys(one.labels, "x"))
         assert one.name in metrics._RECORDERS
     metrics.record(metrics.TOKENS, 0, {"family": "f", "task": "t"})  # Ray refuses to count nothing
-    with pytest.raises(ValueError, match="Unrecognized tag keys"):
+    with pytest.raises(ValueError, match=r"tag keys?"):
         metrics.record(metrics.TOKENS, 1, {"nonsense": "x"})
 
 
