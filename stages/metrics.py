@@ -1,8 +1,9 @@
 """What runs and endpoints count while they work: metrics for Prometheus, through Ray's metrics agent.
 
 Ray exports each on every machine with the prefix ``ray_``; ``infra/monitoring`` reads them. Where this process is not
-part of a Ray cluster nothing is counted, and Ray is not imported. A value is told once a batch, not once a row. Queues are told by Ray itself: ``ray_data_operator_queued_blocks`` of runs,
-``ray_serve_deployment_queued_queries`` of endpoints.
+part of a Ray cluster nothing is counted, and Ray is not imported. A value is told once a batch, not once a row.
+Queues are told by Ray itself: ``ray_data_operator_queued_blocks`` of runs, ``ray_serve_deployment_queued_queries`` of
+endpoints.
 
 https://docs.ray.io/en/releases-2.60.0/ray-observability/user-guides/add-app-metrics.html
 """
