@@ -63,7 +63,8 @@ def test_every_document_is_in_the_results_or_in_the_error_table(done):
     assert {Path(row["uri"]).name: row["code"] for row in rows(result.errors)} == BAD
     assert Counter(row["status"] for row in result.documents.to_table().to_pylist()) == {"ok": 3, "failed": 3}
     record = json.loads((output / "runs" / f"{result.record.run_id}.json").read_text())
-    assert record["documents"] == {"listed": 6, "ok": 3, "partial": 0, "failed": 3, "skipped": 0, "removed": 0}
+    told = {"listed": 6, "ok": 3, "partial": 0, "failed": 3, "skipped": 0, "removed": 0, "new": 6, "retried": 0}
+    assert record["documents"] == told
     assert record["status"] == "finished"
 
 
