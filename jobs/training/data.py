@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -120,6 +121,11 @@ class Steps(Sampler[list[tuple[int, int]]]):
             yield from ([(epoch, at) for at in batch] for batch in (*batches, *void))
 
     def __len__(self) -> int:
+        return self._length
+
+    @cached_property
+    def _length(self) -> int:
+        """The same in every epoch: it depends on the lengths alone."""
         return len(self._batches(0, 0)) * self._share.turns
 
 

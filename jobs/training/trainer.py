@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ class TaskTrainer(Trainer):
         self._loss_shifts_labels = False  # items are the labels that are not IGNORED, for every task
         self.remove_callback(PrinterCallback)
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         """Steps that the model is changed in an epoch."""
         return math.ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)

@@ -17,12 +17,14 @@ from transformers import TrainerCallback
 
 from jobs.training import model
 from jobs.training.data import VOID
+from jobs.training.learn import learn
 from jobs.training.plan import Plan
 from jobs.training.settings import Train
 from jobs.training.trainer import TaskTrainer
 from pipelines import Checkpoint, Task, task
 from pipelines.sync_batch_norm import has_batch_norm
 from stages.examples import ENCODED, pack
+from tests.jobs.going_on_targets import Told
 from tests.pipelines.sample_rows import gold_row, sample_rows
 
 ROWS = 12
@@ -69,6 +71,19 @@ def one_step(
         batches=sum(VOID not in batch for batch in trainer.get_train_dataloader()),
         normed=normed,
     )
+
+
+def five_steps(
+    rank: int, *, family: str, name: str, folder: str, scratch: str
+) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
+    """The losses of five steps that are an epoch each, and the model's state after them."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    described = task(family, name)(Checkpoint(ref="tiny", path=folder, content="0"))
+    own, told = Path(scratch, str(rank)), Told()
+    write_encoded(described, own)
+    settings = Train(epochs=5, token_budget=WHOLE, learning_rate=1e-4, warmup=0)
+    learn(Plan(task=described, settings=settings, output=str(own), points=told), torch.device("cpu"))  # type: ignore[arg-type]
+    return told.of("loss"), {key: one.clone() for key, one in described.model.state_dict().items()}
 
 
 class Gradients(TrainerCallback):
