@@ -74,7 +74,7 @@ def choose_metric(task: Task, name: str) -> Metric:
 
 
 def publish(folder: Path, output: str) -> None:
-    """Puts a whole checkpoint into the output, in place of an older one."""
+    """Copies a whole checkpoint into the output, in place of an older one."""
     if output.startswith("s3://"):
         storage = open_storage(output)
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -84,6 +84,6 @@ def publish(folder: Path, output: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{MODEL}.new")  # on the target's file system, so that it can be renamed
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.move(folder, aside)
+    shutil.copytree(folder, aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)

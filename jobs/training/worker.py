@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jobs.training.checkpoints import MODEL
 from jobs.training.learn import learn
 from jobs.training.plan import Outcome, Plan, publish
 
@@ -23,8 +22,8 @@ def work(config: dict[str, Any]) -> Outcome | None:
         last = ray.train.get_checkpoint()
         start = Path(stack.enter_context(last.as_directory())) if last is not None else None
         outcome = learn(plan, get_device(), start=start, report=_report)
-    if outcome is not None and outcome.not_finite_at:
-        return replace(outcome, metrics=outcome.metrics or _keep_last(plan))
+    if outcome is not None and outcome.not_finite_at and not plan.evaluation:  # else the best one is there
+        _keep_last(plan)
     return outcome
 
 
@@ -36,15 +35,11 @@ def _report(folder: Path, step: int) -> None:
     ray.train.report({"step": step}, checkpoint=checkpoint, checkpoint_dir_name=f"step-{step:09d}")
 
 
-def _keep_last(plan: Plan) -> dict[str, float]:
-    """The last checkpoint's model into the output, where no evaluation has put a better one there."""
+def _keep_last(plan: Plan) -> None:
+    """The last checkpoint's model into the output."""
     import ray.train
 
     last = ray.train.get_checkpoint()
-    if last is not None and not plan.evaluation:
-        with last.as_directory() as folder, tempfile.TemporaryDirectory() as scratch:
-            import shutil
-
-            copied = shutil.copytree(Path(folder, "model"), Path(scratch, "model"))
-            publish(Path(copied), plan.output)
-    return {}
+    if last is not None:
+        with last.as_directory() as folder:
+            publish(Path(folder, MODEL), plan.output)
