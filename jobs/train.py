@@ -25,6 +25,7 @@ from jobs.training.curve import Curve, listening
 from jobs.training.encode import Tables, check_labels, encode, find_tables, summary
 from jobs.training.fit import TrainingError, fit
 from jobs.training.plan import MODEL, Outcome, Plan, choose_metric
+from jobs.training.record import RECORD, TrainRecord
 from jobs.training.room import check_room, share_of, wait_for_room
 from jobs.training.settings import Augment, Train
 from pipelines import Options, Task
@@ -39,40 +40,7 @@ __all__ = ["TrainRecord", "TrainingError", "train"]
 
 Say = Callable[[str], None]
 """Where lines for a person go."""
-RECORD, CURVE = "train.json", "curve.jsonl"
-_HOW = ("restarts", "min_workers", "wait_s", "left_out")
-"""Settings that may change when a training goes on: they do not change its result."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRecord:
-    """What a training did; ``OUTPUT/train.json``."""
-
-    family: str
-    task: str
-    checkpoint: str
-    """What it started from."""
-    model: str
-    """The folder of the trained checkpoint."""
-    rows: int
-    """Training rows."""
-    left_out: int
-    """Rows that could not be encoded."""
-    workers: int
-    steps: int
-    loss: float
-    """Mean training loss over all steps."""
-    metrics: Mapping[str, float]
-    """Of the kept model on the evaluation rows."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall clock of each part; of a training that went on, since then."""
-    mlflow_run_id: str = ""
-    asked: Mapping[str, str] = field(default_factory=dict)
-    """What decided the result."""
-
-    def to_json(self) -> str:
-        """The record as indented JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+CURVE = "curve.jsonl"
 
 
 def train(  # noqa: PLR0913 - the options of the command line, each by name
@@ -112,10 +80,12 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
         evaluation=tuple(held_out.read(tried)) if held_out else (),
     )
     _check(tried, job)
-    job.asked = _asked(job, tables, held_out)
-    done = _found(job, resume=resume)
-    if done is not None:
-        return done
+    job.asked = beginnings.asked(job.family, job.task, job.settings, job.augment, _digests(tables, held_out))
+    there = beginnings.find(job.output, job.asked, resume=resume)
+    if isinstance(there, TrainRecord):
+        job.say(f"{job.output} holds this training, done; nothing is left to do")
+        return there
+    job.begun = there
     with (
         Lease(job.storage, Holder.me(f"train {family} {task}")),
         _tracked(job, {"data": data, "eval_data": eval_data or ""}) as tracking,
@@ -189,51 +159,8 @@ def _check(tried: Task, job: _Job) -> None:
     check_labels(tried, job.evaluation)
 
 
-def _asked(job: _Job, tables: Tables, held_out: Tables | None) -> dict[str, str]:
-    """What decides the result, by name."""
-    settings = {f"train.{name}": one for name, one in dataclasses.asdict(job.settings).items() if name not in _HOW}
-    augment = {f"augment.{name}": one for name, one in dataclasses.asdict(job.augment).items()}
-    options = {f"task.{name}": one for name, one in dataclasses.asdict(job.task.options).items()}
-    told: dict[str, object] = {
-        "family": job.family,
-        "task": job.task.name,
-        "checkpoint": job.task.checkpoint.content,
-        "data": tables.digest,
-        "eval_data": held_out.digest if held_out else "",
-        **settings,
-        **augment,
-        **options,
-    }
-    return {name: str(one) for name, one in told.items()}
-
-
-def _found(job: _Job, *, resume: bool) -> TrainRecord | None:
-    """What is in the output already: the record of the same training, done; else ``job.begun`` is what began there.
-
-    Raises UsageError where something else began, or something began and nobody said to go on with it.
-    """
-    begun = beginnings.read(job.output)
-    if begun is not None and not beginnings.has_checkpoint(job.output):
-        begun = None  # nothing was learned yet
-    if not resume:
-        if begun is not None:
-            raise UsageError(
-                f"{job.output} holds a training that did not end: go on with --resume, or name another --output, or "
-                f"delete {job.output}/{beginnings.TRAINER}",
-            )
-        return None
-    if begun is not None:
-        beginnings.refuse_others(job.output, begun, job.asked)
-        job.begun = begun
-        return None
-    try:
-        record = TrainRecord(**json.loads(job.storage.read(RECORD)))
-    except FileNotFoundError:
-        return None
-    if record.asked != job.asked:
-        return None
-    job.say(f"{job.output} holds this training, done; nothing is left to do")
-    return record
+def _digests(tables: Tables, held_out: Tables | None) -> dict[str, str]:
+    return {"data": tables.digest, "eval_data": held_out.digest if held_out else ""}
 
 
 # ---- at work

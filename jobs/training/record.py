@@ -1,0 +1,40 @@
+"""What a training did: ``OUTPUT/train.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+RECORD = "train.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecord:
+    """What a training did."""
+
+    family: str
+    task: str
+    checkpoint: str
+    """What it started from."""
+    model: str
+    """The folder of the trained checkpoint."""
+    rows: int
+    """Training rows."""
+    left_out: int
+    """Rows that could not be encoded."""
+    workers: int
+    steps: int
+    loss: float
+    """Mean training loss over all steps."""
+    metrics: Mapping[str, float]
+    """Of the kept model on the evaluation rows."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall clock of each part; of a training that went on, since then."""
+    mlflow_run_id: str = ""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """What decided the result."""
+
+    def to_json(self) -> str:
+        """The record as indented JSON."""
+        return json.dumps(asdict(self), indent=2)
