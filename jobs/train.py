@@ -9,7 +9,6 @@ which it goes on after a fault: by itself where a worker died, with ``--resume``
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
