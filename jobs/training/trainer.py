@@ -9,7 +9,8 @@ loss and gradients of heads that ignore ``num_items_in_batch`` by accumulation s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,11 @@ class TaskTrainer(Trainer):
         if self.accelerator.scaler is None and not math.isfinite(norm):
             raise NotFiniteError(self.state.global_step + 1)
         return norm
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Nothing is deferred: gradients of accumulated batches stay sharded too, for which FSDP is there."""
+        yield
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """A point of the curve. Raises NotFiniteError where the loss is none."""
