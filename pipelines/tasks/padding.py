@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines import family
 from stages.examples import Example
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-IGNORED = -100
+IGNORED = family.IGNORED
 """A label that no loss counts; what ``labels`` are padded with."""
 
 
