@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines import family
+from pipelines.family import IGNORED as IGNORED
 from stages.examples import Example
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
-
-IGNORED = family.IGNORED
-"""A label that no loss counts; what ``labels`` are padded with."""
 
 
 def pad_one(parts: Sequence[NDArray[np.generic]], value: float) -> torch.Tensor:
