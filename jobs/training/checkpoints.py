@@ -65,7 +65,8 @@ def read_optimizer(trainer: TaskTrainer, task: Task, folder: Path) -> None:
     """Puts optimizer and learning rate where they were. Collective."""
     state = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
     at_work = _AtWork.of(trainer)
-    set_optimizer_state_dict(task.model, at_work.optimizer, state, options=StateDictOptions(full_state_dict=True))
+    options = StateDictOptions(full_state_dict=True, strict=False)  # what no loss depends on has no state
+    set_optimizer_state_dict(task.model, at_work.optimizer, state, options=options)
     at_work.scheduler.load_state_dict(torch.load(folder / SCHEDULER_NAME, weights_only=True))
 
 
