@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def evaluate(task: Task, folder: Path, rows: Sequence[Row]) -> dict[str, float]:
     records = predictor.encode_rows(rows)
     answers = predictor.run_encoded(records)
     pairs = [(one.row, each) for one, each in zip(records, answers, strict=True) if not isinstance(each, Failure)]
-    found |= judged.metrics([right for right, _ in pairs], [each for _, each in pairs])
+    if pairs:
+        found |= judged.metrics([right for right, _ in pairs], [each for _, each in pairs])
+    else:  # a model whose every answer is not a number
+        found |= {metric.name: math.nan for metric in metrics if not metric.from_loss}
     return {**found, "rows": float(len(pairs)), "failed_rows": float(len(answers) - len(pairs))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Best:
         """Whether an evaluation is the best so far."""
         sign = 1 if metric.greater_is_better else -1
         better = not self.metrics or sign * found[metric.name] > sign * self.metrics[metric.name]
+        better = better and math.isfinite(found[metric.name])
         self.metrics, self.stale = (dict(found), 0) if better else (self.metrics, self.stale + 1)
         return better
 

@@ -74,7 +74,7 @@ def groups(model: PreTrainedModel, settings: Train, decayed: Collection[str]) ->
             found[factor(name, model, settings.rates), name in decayed].append(parameter)
     return [
         {"params": some, "lr": settings.learning_rate * by, "weight_decay": settings.weight_decay if decays else 0.0}
-        for (by, decays), some in sorted(found.items(), key=lambda one: one[0])
+        for (by, decays), some in sorted(found.items(), key=lambda one: (one[0][0] != 1, one[0]))  # the first is told
     ]
 
 
