@@ -56,6 +56,8 @@ class TrainArguments:
     """what to start from: Hub id (org/name@revision), folder, s3:// folder or MLflow model; default: the family's"""
     output: str | None = None
     """folder for model/, which --checkpoint takes, encoded/ and train.json"""
+    register: str | None = None
+    """name under which the trained model goes into MLflow's registry: --checkpoint models:/NAME@champion finds it"""
     workers: int | None = None
     """processes that share a step; default: one a GPU, else one a CPU"""
     address: str | None = None

@@ -21,8 +21,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pipelines
 from jobs.cluster import Resources, connect
 from jobs.tracking import Tracking
+from jobs.tracking_card import Card, Data
+from jobs.tracking_registry import Registration, check_name
+from jobs.tracking_system import system_metrics
+from jobs.tracking_training import Finished, tell_data, tell_evaluation, tell_model
 from jobs.training.encode import Tables, encode, find_tables, summary
-from jobs.training.plan import Outcome, Plan
+from jobs.training.plan import EVALUATION, Outcome, Plan
 from jobs.training.settings import Train
 from pipelines import Options, Task
 from pipelines.checkpoint import resolve
@@ -63,7 +67,13 @@ class TrainRecord:
     """Of the kept model on the evaluation rows."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall clock of each part."""
+    data_digest: str = ""
+    """Of the training rows' content."""
+    eval_digest: str = ""
+    """Of the evaluation rows' content; empty without any."""
     mlflow_run_id: str = ""
+    registered: Registration | None = None
+    """Name and version, and what the champion was compared with."""
 
     def to_json(self) -> str:
         """The record as indented JSON."""
@@ -82,13 +92,15 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     address: str | None = None,
     settings: Train | None = None,
     options: Options | None = None,
+    register: str | None = None,
     say: Say | None = None,
 ) -> TrainRecord:
     """Trains and leaves a checkpoint in ``output``/model.
 
     ``data`` and ``eval_data`` name tables with the columns that the task reads and its right answers; ``workers`` is
-    how many processes share a step (one a GPU, else one a CPU). Raises UsageError for what cannot work before
-    anything starts; TrainingError with the worker's own error when training fails.
+    how many processes share a step (one a GPU, else one a CPU); ``register`` is the name under which the model goes
+    into MLflow's registry. Raises UsageError for what cannot work before anything starts; TrainingError with the
+    worker's own error when training fails.
     """
     if output.startswith("s3://"):
         raise UsageError(f"{output}: manta train writes to a local or shared folder; copy model/ to S3 afterwards")
@@ -101,9 +113,16 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
         output=Path(output).resolve(),
         settings=settings or Train(),
         say=say or (lambda _: None),
+        register=register,
+        data=_data(data, tables),
+        evaluation=_data(eval_data, held_out) if eval_data and held_out else None,
     )
     with _tracked(job, {"data": data, "eval_data": eval_data or ""}) as tracking:
-        return _run(job, tables, held_out, tracking, workers=workers, address=address)
+        tell_data(tracking, data, job.data, "training")
+        if job.evaluation and eval_data:
+            tell_data(tracking, eval_data, job.evaluation, "evaluation")
+        with system_metrics(tracking):
+            return _run(job, tables, held_out, tracking, workers=workers, address=address)
 
 
 @dataclass(kw_only=True)
@@ -114,7 +133,11 @@ class _Job:
     task: Task
     output: Path
     settings: Train
+    data: Data
+    evaluation: Data | None
     say: Say
+    register: str | None = None
+    """Name in the registry."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -147,7 +170,8 @@ def _described(family: str, name: str, ref: str | None, options: Options | None)
 def _tracked(job: _Job, more: Mapping[str, str]) -> Iterator[Tracking]:
     """The MLflow run of the training; closed FINISHED, KILLED or FAILED whatever happens inside."""
     job.output.mkdir(parents=True, exist_ok=True)
-    tracking = Tracking.start_async("train", output=str(job.output), name=f"train {job.family} {job.task.name}")
+    name = f"train {job.family} {job.task.name}"
+    tracking = Tracking.start_async("train", output=str(job.output), name=name, shared=job.register is not None)
     checkpoint = job.task.checkpoint
     tracking.params(
         {
@@ -161,6 +185,8 @@ def _tracked(job: _Job, more: Mapping[str, str]) -> Iterator[Tracking]:
         },
     )
     try:
+        if job.register is not None:
+            tracking.ask(lambda client, _: check_name(client, str(job.register)))
         yield tracking
     except BaseException as error:
         tracking.close("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
@@ -184,6 +210,8 @@ def _run(
     job.say(f"{tables.rows - len(refused)} rows encoded in {job.seconds['encode']:.0f} s; {count} workers start")
     with job.timed("train"):
         outcome = _fit(job, count, held_out, tracking, gpu=resources.gpus > 0)
+    with job.timed("track"):
+        registered = _keep(job, outcome, held_out, tracking)
     record = TrainRecord(
         family=job.family,
         task=job.task.name,
@@ -196,12 +224,38 @@ def _run(
         loss=outcome.loss,
         metrics=outcome.metrics,
         seconds={**job.seconds, "loop": round(outcome.seconds, 2)},
+        data_digest=job.data.digest,
+        eval_digest=job.evaluation.digest if job.evaluation else "",
         mlflow_run_id=tracking.run_id,
+        registered=registered,
     )
     (job.output / "train.json").write_text(record.to_json(), encoding="utf-8")
     tracking.artifact("train.json", job.output / "train.json")
     tracking.metrics({f"seconds_{name}": value for name, value in record.seconds.items()}, last=True)
     return record
+
+
+def _data(uri: str, tables: Tables) -> Data:
+    return Data(name=Path(uri).name, digest=tables.digest, rows=tables.rows)
+
+
+def _keep(job: _Job, outcome: Outcome, held_out: Tables | None, tracking: Tracking) -> Registration | None:
+    """What MLflow is to have of the trained model: how it did, and the model itself, with its card."""
+    tell_evaluation(tracking, job.output)
+    card = Card(
+        family=job.family,
+        task=job.task,
+        data=job.data,
+        evaluation=job.evaluation,
+        metrics=outcome.metrics,
+        settings=dataclasses.asdict(job.settings),
+        steps=outcome.steps,
+    )
+    rows = held_out.read(job.task) if held_out and job.register else ()
+    found = tell_model(tracking, Finished(card=card, folder=job.output / "model", rows=rows), job.register)
+    if found is not None:
+        job.say(f"registered as {found.reference}; champion: {'yes' if found.champion else 'no'} ({found.against})")
+    return found
 
 
 def _check_workers(count: int, resources: Resources) -> None:
@@ -219,6 +273,7 @@ def _fit(job: _Job, workers: int, held_out: Tables | None, tracking: Tracking, *
     from jobs.training.worker import work
 
     rows = tuple(held_out.read(job.task)) if held_out else ()
+    (job.output / EVALUATION).unlink(missing_ok=True)
     shutil.rmtree(job.output / "trainer", ignore_errors=True)  # Ray Train would go on from what an older one left
     with _curve(job, tracking) as points:
         plan = Plan(task=job.task, settings=job.settings, output=str(job.output), evaluation=rows, points=points)

@@ -46,6 +46,7 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help=_HELP["workers"])] = None,
     address: Annotated[str | None, typer.Option("--address", metavar="RAY", help=_HELP["address"])] = None,
+    register: Annotated[str | None, typer.Option("--register", metavar="NAME", help=_HELP["register"])] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     show_help: Annotated[bool, typer.Option("--help", "-h", help="This text, with the settings of --task.")] = False,
@@ -65,6 +66,7 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
         "eval_data": eval_data,
         "checkpoint": checkpoint,
         "output": output,
+        "register": register,
         "workers": workers,
         "address": address,
     }
@@ -85,6 +87,7 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
         address=arguments.address,
         settings=settings,
         options=options,
+        register=arguments.register,
         say=lambda line: tell(line, quiet=quiet),
     )
     if as_json:

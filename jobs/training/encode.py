@@ -99,6 +99,11 @@ class Tables:
         """Rows of all tables."""
         return sum(file.rows for file in self.files)
 
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits of what the tables hold, wherever they lie."""
+        return hashlib.sha256("\n".join(sorted(file.doc_id for file in self.files)).encode()).hexdigest()[:32]
+
     def slices(self, most: int) -> list[pa.Table]:
         """The tables cut to slices of at most ``most`` rows, one a table."""
         cut = [file.slices([(0, file.rows)], most) for file in self.files]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from jobs.training.plan import Plan
+from jobs.training.plan import EVALUATION, Plan
 from pipelines import Task
 from pipelines.checkpoint import at_hand, content_files, resolve
+from pipelines.tasks.breakdown import Breakdown
 from pipelines.tasks.loading import quiet
 from stages.base import Row
 from stages.errors import Failure
@@ -53,12 +56,14 @@ class Keeper(TrainerCallback):
         if not state.is_world_process_zero or not rows or metric is None:
             return
         folder = self._saved()
-        found = evaluate(self._plan.task, folder, rows)
+        judged = evaluate(self._plan.task, folder, rows)
+        found = dict(judged.metrics)
         self._tell(state.global_step, {f"eval_{name}": value for name, value in found.items()})
         sign = 1 if metric.greater_is_better else -1
         if not self.metrics or sign * found[metric.name] > sign * self.metrics[metric.name]:
             self.metrics = found
             _replace(folder, self._plan.model)
+            Path(self._plan.output, EVALUATION).write_text(json.dumps(asdict(judged), indent=2), encoding="utf-8")
 
     def on_train_end(
         self,
@@ -91,14 +96,24 @@ def save(task: Task, folder: Path) -> None:
         task.model.save_pretrained(folder)
 
 
-def evaluate(task: Task, folder: Path, rows: Sequence[Row]) -> dict[str, float]:
-    """The task's metrics of a saved checkpoint on rows with right answers, as ``manta run`` would answer them."""
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a checkpoint did on rows with right answers."""
+
+    metrics: Mapping[str, float]
+    breakdown: Breakdown | None
+    """Label by label, where the task has labels."""
+
+
+def evaluate(task: Task, folder: Path, rows: Sequence[Row]) -> Evaluation:
+    """Judges a saved checkpoint on rows with right answers, as ``manta run`` would answer them."""
     predictor = Predictor(type(task)(resolve(str(folder)), task.options), Predict(dtype="float32")).open()
     records = predictor.encode_rows(rows)
     answers = predictor.run_encoded(records)
     pairs = [(one.row, each) for one, each in zip(records, answers, strict=True) if not isinstance(each, Failure)]
-    metrics = task.metrics([right for right, _ in pairs], [each for _, each in pairs])
-    return {**metrics, "rows": float(len(pairs)), "failed_rows": float(len(answers) - len(pairs))}
+    gold, ours = [right for right, _ in pairs], [each for _, each in pairs]
+    told = {"rows": float(len(pairs)), "failed_rows": float(len(answers) - len(pairs))}
+    return Evaluation(metrics={**task.metrics(gold, ours), **told}, breakdown=task.breakdown(gold, ours))
 
 
 def _replace(folder: Path, target: Path) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ray.util.queue import Queue
 
 
+EVALUATION = "evaluation.json"
+"""In the output: how the kept model did on the evaluation rows, label by label where the task has labels."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What the driver tells every worker. Picklable."""
