@@ -12,7 +12,18 @@ from stages.errors import UsageError
 
 __all__ = ["Checkpoint", "Family", "Metric", "Options", "Task", "families", "family", "task"]
 
-_FRAME = frozenset({"family", "tasks", "checkpoint", "checkpoint_sources", "rehearsal", "sync_batch_norm"})
+_FRAME = frozenset(
+    {
+        "family",
+        "tasks",
+        "checkpoint",
+        "checkpoint_mlflow",
+        "checkpoint_sources",
+        "pyfunc",
+        "rehearsal",
+        "sync_batch_norm",
+    },
+)
 """Modules of this folder that are not families."""
 
 

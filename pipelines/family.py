@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from pipelines.tasks.breakdown import Breakdown
+
 Batch = Mapping[str, "torch.Tensor"]
 
 
@@ -27,7 +29,8 @@ class Checkpoint:
     """A checkpoint as it was named and as it was found; resolved once, on the driver (pipelines/checkpoint.py)."""
 
     ref: str
-    """As given: a Hub id (``org/name@revision``), a folder, an ``s3://`` folder or ``models:/name@alias``."""
+    """As given: a Hub id (``org/name@revision``), a folder, an ``s3://`` folder; or ``models:/name/3``, the version
+    that an alias stood for."""
     path: str
     """Local folder that holds config.json, the weights and the tokenizer."""
     content: str
@@ -156,6 +159,10 @@ class Task(ABC):
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """The task's metrics over evaluation rows and what it answered for them."""
         raise NotImplementedError(f"{self.name} cannot be trained")
+
+    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown | None:  # noqa: ARG002
+        """How it did label by label; None for a task without labels."""
+        return None
 
     def loss_metrics(self, loss: float) -> dict[str, float]:  # noqa: ARG002
         """Metrics that follow from the mean evaluation loss (perplexity); all others come from ``metrics``."""

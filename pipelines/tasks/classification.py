@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from pipelines.tasks.breakdown import Breakdown, confusion_matrix, label_table
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.scores import label_names, problem_type
 from stages.base import Row
@@ -91,6 +92,23 @@ def metrics_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedCo
         chosen, average = np.stack([_chosen(row, names) for row in answers]), "micro"
     f1 = f1_score(right, chosen, average=average, zero_division=0)
     return {"accuracy": float(accuracy_score(right, chosen)), "f1": float(f1)}
+
+
+def breakdown_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedConfig) -> Breakdown | None:
+    """The confusion matrix; of rows with several labels each label's precision and recall; None for numbers."""
+    kind, names = problem_type(config), label_names(config)
+    if kind == "regression":
+        return None
+    right = [target_of(row, config) for row in gold]
+    if kind == "single_label_classification":
+        ours = [names.index(str(row["label"])) for row in answers]
+        return confusion_matrix([int(one[0]) for one in right], ours, names)
+    chosen = [_chosen(row, names) for row in answers]
+    items = [
+        {(names[label], row) for row, one in enumerate(some) for label in np.flatnonzero(one).tolist()}
+        for some in (right, chosen)
+    ]
+    return label_table(items[0], items[1], of="labels")
 
 
 def _chosen(row: Row, names: Sequence[str]) -> NDArray[np.float32]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipelines.family import Batch, Metric
 from pipelines.tasks.base_text import TextOptions, TextTask, pair_of, text_of, unbatch
-from pipelines.tasks.classification import GOLD, metrics_of, summed_loss, target_of
+from pipelines.tasks.breakdown import Breakdown
+from pipelines.tasks.classification import GOLD, breakdown_of, metrics_of, summed_loss, target_of
 from pipelines.tasks.scores import classified
 from stages.base import Row
 from stages.errors import UsageError
@@ -73,3 +74,7 @@ class TextClassification(TextTask):
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """Accuracy and F1, or for a regression the errors and the correlation."""
         return metrics_of(gold, answers, self.config)
+
+    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown | None:
+        """The confusion matrix, or each label's precision and recall."""
+        return breakdown_of(gold, answers, self.config)

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipelines.family import Batch, Checkpoint, Metric, Options
 from pipelines.tasks.base_text import text_of, unbatch
+from pipelines.tasks.breakdown import Breakdown, Item, label_table
 from pipelines.tasks.entities import OUTSIDE, Scheme, enclosing
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.padding import IGNORED
@@ -186,6 +187,10 @@ class TokenClassification(WindowedTask):
         accuracy = float(accuracy_score(right, ours))
         return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall, "word_accuracy": accuracy}
 
+    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown:
+        """Precision and recall of each kind of entity (seqeval's entities)."""
+        return label_table(_found(gold, "labels"), _found(answers, "word_labels"), of="entities")
+
 
 class PageTokenClassification(TokenClassification):
     """The same for models that see where a word stands on the page."""
@@ -193,6 +198,13 @@ class PageTokenClassification(TokenClassification):
     reads: ClassVar[tuple[str, ...]] = ("words", "boxes")
     optional = ()
     boxed = True
+
+
+def _found(rows: Sequence[Row], column: str) -> set[Item]:
+    """Every entity as its label, its row, and its first and last word."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return {(label, number, *span) for number, row in enumerate(rows) for label, *span in get_entities(row[column])}
 
 
 def _part(row: Row, spans: Sequence[tuple[int, int]]) -> str:

@@ -1,0 +1,92 @@
+"""From a training to its name: registered with --register, run and trained further by the name alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import cli
+from pipelines.checkpoint import content_of
+
+WORDS = ["good", "bad", "fine", "poor", "great", "awful"]
+TinyFolder = Callable[[str, str], Path]
+Manta = Callable[..., dict[str, object]]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder, and no MLflow setting at all: the registry is made in it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setenv("MANTA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(None)
+    yield tmp_path
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def manta(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Manta:
+    """``manta(*words)``: its record, from the command line, in this process."""
+
+    def call(*words: str) -> dict[str, object]:
+        monkeypatch.setattr(sys, "argv", ["manta", *words, "--json", "--quiet"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        assert not ended.value.code, told.err
+        return dict(json.loads(told.out))
+
+    return call
+
+
+def table(path: Path, rows: int) -> str:
+    words = [["a", WORDS[at % 6], "movie", "number", str(at)] for at in range(rows)]
+    labels = [["O", "B-COMPANY" if at % 2 else "B-TOTAL", "O", "O", "O"] for at in range(rows)]
+    pq.write_table(pa.table({"words": words, "labels": labels}), path)
+    return str(path)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_training_is_run_by_its_name_alone(registry: Path, manta: Manta, tiny: TinyFolder) -> None:
+    data, held_out = table(registry / "train.parquet", 12), table(registry / "test.parquet", 6)
+    task = ("bert", "--task", "token-classification")
+    settings = ("--workers", "1", "--set", "train.epochs=1", "--set", "train.learning_rate=1e-3")
+    train = ("train", *task, "--data", data, "--eval-data", held_out, *settings, "--register", "reader")
+    record = manta(*train, "--checkpoint", str(tiny("bert", "token-classification")), "--output", "one")
+    found = record["registered"]
+    assert isinstance(found, dict)
+    assert (found["version"], found["champion"]) == ("1", True)
+    assert (registry / "mlflow.db").is_file()
+    assert not (registry / "one" / "mlflow").exists(), "one store, where others find it"
+
+    store = mlflow.MlflowClient()
+    run = store.get_run(str(record["mlflow_run_id"]))
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["manta.registered_version"] == "1"
+    digests = {each.tags[0].value: each.dataset.digest for each in run.inputs.dataset_inputs}
+    assert digests == {"training": record["data_digest"], "evaluation": record["eval_digest"]}
+    assert {"loss", "learning_rate", "eval_entity_f1", "system/cpu_utilization_percentage"} <= set(run.data.metrics)
+    artifacts = [one.path for one in store.list_artifacts(run.info.run_id, "evaluation")]
+    assert artifacts == ["evaluation/evaluation.json", "evaluation/labels.png"]
+
+    answered = manta("run", *task, "--input", held_out, "--output", "out", "--checkpoint", "models:/reader@champion")
+    assert answered["checkpoint"] == "models:/reader/1"
+    rows = pq.read_table(registry / "out" / "results")
+    assert rows["checkpoint"].to_pylist() == ["models:/reader/1"] * 6
+
+    # And trained further by it, which makes version 2.
+    again = manta(*train, "--checkpoint", "models:/reader/1", "--output", "two")
+    found = again["registered"]
+    assert isinstance(found, dict)
+    assert (again["checkpoint"], found["version"]) == ("models:/reader/1", "2")
+    assert "of the champion, version 1, on the same evaluation data" in found["against"]
+    assert "`models:/reader/1`" in (registry / "two" / "model" / "README.md").read_text()
+    assert content_of(registry / "one" / "model") != content_of(registry / "two" / "model")
