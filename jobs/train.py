@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pipelines
 from jobs.cluster import Resources, connect
+from jobs.labelled import table_of, with_labels
 from jobs.tracking import Tracking
 from jobs.tracking_card import Card, Data
+from jobs.tracking_hub import check_hub, push
 from jobs.tracking_registry import Registration, check_name
 from jobs.tracking_system import system_metrics
 from jobs.tracking_training import Finished, tell_data, tell_evaluation, tell_model
@@ -74,6 +76,8 @@ class TrainRecord:
     mlflow_run_id: str = ""
     registered: Registration | None = None
     """Name and version, and what the champion was compared with."""
+    pushed: str = ""
+    """The Hub's commit."""
 
     def to_json(self) -> str:
         """The record as indented JSON."""
@@ -93,29 +97,40 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     settings: Train | None = None,
     options: Options | None = None,
     register: str | None = None,
+    push_to_hub: str | None = None,
     say: Say | None = None,
 ) -> TrainRecord:
     """Trains and leaves a checkpoint in ``output``/model.
 
-    ``data`` and ``eval_data`` name tables with the columns that the task reads and its right answers; ``workers`` is
-    how many processes share a step (one a GPU, else one a CPU); ``register`` is the name under which the model goes
-    into MLflow's registry. Raises UsageError for what cannot work before anything starts; TrainingError with the
-    worker's own error when training fails.
+    ``data`` and ``eval_data`` name tables with the columns that the task reads and its right answers, or labelled data
+    (jobs/labelled); ``workers`` is how many processes share a step (one a GPU, else one a CPU); ``register`` is the
+    name under which the model goes into MLflow's registry, ``push_to_hub`` a repository on the Hugging Face Hub.
+    Raises UsageError for what cannot work before anything starts; TrainingError with the worker's own error when
+    training fails; MantaError where the trained model can be neither registered nor pushed.
     """
     if output.startswith("s3://"):
         raise UsageError(f"{output}: manta train writes to a local or shared folder; copy model/ to S3 afterwards")
+    if push_to_hub:
+        check_hub(push_to_hub)
     described = _described(family, task, checkpoint, options)
-    tables = find_tables(data, described)
-    held_out = find_tables(eval_data, described) if eval_data else None
+    folder = Path(output).resolve()
+    source = table_of(data, described, folder / "labelled" / "train.parquet")
+    judge = table_of(eval_data, described, folder / "labelled" / "eval.parquet") if eval_data else None
+    tables = find_tables(source.table, described)
+    held_out = find_tables(judge.table, described) if judge else None
+    described = _labelled(described, tables, held_out, folder)
     job = _Job(
         family=family,
         task=described,
-        output=Path(output).resolve(),
+        output=folder,
         settings=settings or Train(),
         say=say or (lambda _: None),
         register=register,
-        data=_data(data, tables),
-        evaluation=_data(eval_data, held_out) if eval_data and held_out else None,
+        push_to_hub=push_to_hub,
+        data=Data(name=Path(data).name, digest=source.digest or tables.digest, rows=tables.rows),
+        evaluation=Data(name=Path(eval_data).name, digest=judge.digest or held_out.digest, rows=held_out.rows)
+        if eval_data and judge and held_out
+        else None,
     )
     with _tracked(job, {"data": data, "eval_data": eval_data or ""}) as tracking:
         tell_data(tracking, data, job.data, "training")
@@ -138,6 +153,8 @@ class _Job:
     say: Say
     register: str | None = None
     """Name in the registry."""
+    push_to_hub: str | None = None
+    """Repository."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -164,6 +181,16 @@ def _described(family: str, name: str, ref: str | None, options: Options | None)
     task = kind(resolved, asked)
     rehearse(task)
     return task
+
+
+def _labelled(task: Task, tables: Tables, held_out: Tables | None, folder: Path) -> Task:
+    """The task; with the data's labels where the checkpoint's head has no names for any."""
+    files = (*tables.files, *(held_out.files if held_out else ()))
+    column = next((name for name in ("labels", "label") if name in task.gold and name in files[0].columns), None)
+    named = with_labels(task, column, files, folder / "start") if column else task
+    if named is not task:
+        rehearse(named)
+    return named
 
 
 @contextmanager
@@ -210,8 +237,6 @@ def _run(
     job.say(f"{tables.rows - len(refused)} rows encoded in {job.seconds['encode']:.0f} s; {count} workers start")
     with job.timed("train"):
         outcome = _fit(job, count, held_out, tracking, gpu=resources.gpus > 0)
-    with job.timed("track"):
-        registered = _keep(job, outcome, held_out, tracking)
     record = TrainRecord(
         family=job.family,
         task=job.task.name,
@@ -227,16 +252,20 @@ def _run(
         data_digest=job.data.digest,
         eval_digest=job.evaluation.digest if job.evaluation else "",
         mlflow_run_id=tracking.run_id,
-        registered=registered,
     )
-    (job.output / "train.json").write_text(record.to_json(), encoding="utf-8")
-    tracking.artifact("train.json", job.output / "train.json")
+    _write(job, record)  # before the model is named: that may fail, and the training is done
     tracking.metrics({f"seconds_{name}": value for name, value in record.seconds.items()}, last=True)
+    with job.timed("track"):
+        registered = _keep(job, outcome, held_out, tracking)
+        pushed = push(job.output / "model", job.push_to_hub) if job.push_to_hub else ""
+    record = dataclasses.replace(record, registered=registered, pushed=pushed)
+    _write(job, record)
+    tracking.artifact("train.json", job.output / "train.json")
     return record
 
 
-def _data(uri: str, tables: Tables) -> Data:
-    return Data(name=Path(uri).name, digest=tables.digest, rows=tables.rows)
+def _write(job: _Job, record: TrainRecord) -> None:
+    (job.output / "train.json").write_text(record.to_json(), encoding="utf-8")
 
 
 def _keep(job: _Job, outcome: Outcome, held_out: Tables | None, tracking: Tracking) -> Registration | None:

@@ -47,6 +47,7 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help=_HELP["workers"])] = None,
     address: Annotated[str | None, typer.Option("--address", metavar="RAY", help=_HELP["address"])] = None,
     register: Annotated[str | None, typer.Option("--register", metavar="NAME", help=_HELP["register"])] = None,
+    push_to_hub: Annotated[str | None, typer.Option("--push-to-hub", metavar="REPO", help=_HELP["push_to_hub"])] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     show_help: Annotated[bool, typer.Option("--help", "-h", help="This text, with the settings of --task.")] = False,
@@ -67,6 +68,7 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
         "checkpoint": checkpoint,
         "output": output,
         "register": register,
+        "push_to_hub": push_to_hub,
         "workers": workers,
         "address": address,
     }
@@ -88,6 +90,7 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
         settings=settings,
         options=options,
         register=arguments.register,
+        push_to_hub=arguments.push_to_hub,
         say=lambda line: tell(line, quiet=quiet),
     )
     if as_json:

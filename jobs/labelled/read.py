@@ -1,0 +1,93 @@
+"""Finds out what form labelled data has, and brings it into a table."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.labelled import formats as _formats
+from jobs.labelled.files import IMAGES, File, files_of
+from pipelines import Task
+from stages.base import Row
+from stages.columns import schema
+from stages.errors import UsageError
+from stages.listing import kind_of
+
+ROWS_AT_ONCE = 500
+
+
+class Format(Protocol):
+    """A module of ``jobs/labelled/formats``."""
+
+    ABOUT: str
+    """What such data looks like, for a person whose data is not recognised."""
+    COLUMNS: tuple[str, ...]
+    """Columns of the rows that it makes."""
+
+    def recognises(self, files: Sequence[File], task: Task) -> bool:
+        """Whether the files are of this form and made for such a task; opens few of them."""
+
+    def rows(self, files: Sequence[File]) -> Iterator[Row]:
+        """One row a page, sentence or question. Raises UsageError naming file and line."""
+
+
+def formats() -> list[Format]:
+    """The forms that are known: the modules of that folder."""
+    names = sorted(module.name for module in pkgutil.iter_modules(_formats.__path__))
+    return [importlib.import_module(f"{_formats.__name__}.{name}") for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where rows lie as a table."""
+
+    table: str
+    digest: str = ""
+    """32 hexadecimal digits of what was read for them, images aside; empty where the table itself was named."""
+
+
+def table_of(uri: str, task: Task, file: Path) -> Source:
+    """The rows of ``uri`` as a table: the one that lies there, or one that is written to ``file`` (Parquet).
+
+    Raises UsageError for data of no known form, and for what is wrong in it.
+    """
+    files = files_of(uri)
+    for form in formats():
+        if form.recognises(files, task):
+            _write(form, files, file)
+            return Source(table=str(file), digest=_digest(files))
+    if not any(kind_of(each.uri) == "table" for each in files):
+        known = "; ".join(form.ABOUT for form in formats())
+        raise UsageError(
+            f"no training table at {uri}: name .parquet or .jsonl files or a folder of them, or labelled data: {known}",
+        )
+    return Source(table=uri)
+
+
+def _digest(files: Sequence[File]) -> str:
+    parts = sorted(each.sha256() for each in files if each.suffix not in IMAGES)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _write(form: Format, files: Sequence[File], file: Path) -> None:
+    """Writes whole or not at all."""
+    columns = schema(("uri", *form.COLUMNS))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside, rows, written = file.with_suffix(".part"), form.rows(files), 0
+    with pq.ParquetWriter(aside, columns) as writer:
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(some, schema=columns))
+            written += len(some)
+    if not written:
+        aside.unlink()
+        raise UsageError(f"{files[0].uri}: the labelled data has no rows")
+    aside.rename(file)
