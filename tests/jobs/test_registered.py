@@ -49,7 +49,7 @@ def manta(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 def table(path: Path, rows: int) -> str:
     words = [["a", WORDS[at % 6], "movie", "number", str(at)] for at in range(rows)]
-    labels = [["O", "B-COMPANY" if at % 2 else "B-TOTAL", "O", "O", "O"] for at in range(rows)]
+    labels = [["O", "B-PER" if at % 2 else "B-LOC", "O", "O", "O"] for at in range(rows)]
     pq.write_table(pa.table({"words": words, "labels": labels}), path)
     return str(path)
 
@@ -77,7 +77,8 @@ def test_a_training_is_run_by_its_name_alone(registry: Path, manta: Manta, tiny:
     artifacts = [one.path for one in store.list_artifacts(run.info.run_id, "evaluation")]
     assert artifacts == ["evaluation/evaluation.json", "evaluation/labels.png"]
 
-    answered = manta("run", *task, "--input", held_out, "--output", "out", "--checkpoint", "models:/reader@champion")
+    champion = ("--checkpoint", "models:/reader@champion")
+    answered = manta("run", *task, "--input", held_out, "--output", str(registry / "out"), *champion)
     assert answered["checkpoint"] == "models:/reader/1"
     rows = pq.read_table(registry / "out" / "results")
     assert rows["checkpoint"].to_pylist() == ["models:/reader/1"] * 6

@@ -219,7 +219,7 @@ def test_the_champion_moves_only_when_the_same_data_says_so(tracking: Tracking, 
     assert "0.4000 against 0.5000 of the champion, version 2, on the same evaluation data" in worse.against
     assert "0.7500 against 0.5000 of the champion, version 2" in better.against
     store = client(tracking)
-    assert store.get_model_version_by_alias("reader", "champion").version == better.version
+    assert str(store.get_model_version_by_alias("reader", "champion").version) == better.version
     tags = store.get_model_version("reader", worse.version).tags
     assert (tags["manta.champion"], tags["manta.champion_against"]) == ("no", worse.against)
     assert (tags["manta.metric"], tags["manta.metric_value"], tags["manta.eval_digest"]) == ("accuracy", "0.4", "e1")

@@ -1,5 +1,7 @@
-"""SQuAD's JSON: paragraphs with questions and their accepted answers (Rajpurkar et al. 2016,
-https://arxiv.org/abs/1606.05250); version 2's impossible questions have none."""
+"""SQuAD's JSON: paragraphs with questions and their accepted answers.
+
+As in Rajpurkar et al. 2016 (https://arxiv.org/abs/1606.05250); version 2's impossible questions have no answer.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ As in ICDAR-2019's challenge (Huang et al., https://arxiv.org/abs/2103.10213): `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from jobs.labelled.fields import label_fields
@@ -75,10 +74,7 @@ def _lines(file: File) -> list[Line]:
 
 
 def _fields(file: File) -> dict[str, str]:
-    try:
-        value = json.loads(file.text())
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{file.uri}, line {error.lineno}: the fields are no JSON object: {error.msg}") from error
+    value = file.json()
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise UsageError(f"{file.uri}: the fields are no JSON object of texts")
     return value
