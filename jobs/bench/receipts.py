@@ -27,11 +27,11 @@ FAMILY, TASK = "layoutlm", "token-classification"
 PUBLISHED = 0.9438
 """LayoutLM base, pretrained on 11 million pages (Xu et al. 2019, table 5), by the challenge's score."""
 SETTINGS = {
-    "train.epochs": "20",
+    "train.epochs": "16",
     "train.learning_rate": "1e-4",
     "train.token_budget": "1600",
     "train.warmup": "0.1",
-    "train.rates": '{"head": 10, "(x|y|h|w)_position": 0.3}',
+    "train.rates": '{"head": 10, "(x|y|h|w)_position": 0.03}',
     "augment.box_jitter": "4",
     "augment.page_shift": "30",
     "augment.page_scale": "0.1",
