@@ -114,8 +114,8 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
         check_hub(push_to_hub)
     described = _described(family, task, checkpoint, options)
     folder = Path(output).resolve()
-    source = table_of(data, described, folder / "labelled" / "train.parquet")
-    judge = table_of(eval_data, described, folder / "labelled" / "eval.parquet") if eval_data else None
+    source = table_of(data, described, str(folder), "train")
+    judge = table_of(eval_data, described, str(folder), "evaluation") if eval_data else None
     tables = find_tables(source.table, described)
     held_out = find_tables(judge.table, described) if judge else None
     described = _labelled(described, tables, held_out, folder)
@@ -187,7 +187,7 @@ def _labelled(task: Task, tables: Tables, held_out: Tables | None, folder: Path)
     """The task; with the data's labels where the checkpoint's head has no names for any."""
     files = (*tables.files, *(held_out.files if held_out else ()))
     column = next((name for name in ("labels", "label") if name in task.gold and name in files[0].columns), None)
-    named = with_labels(task, column, files, folder / "start") if column else task
+    named = with_labels(task, column, files, str(folder)) if column else task
     if named is not task:
         rehearse(named)
     return named

@@ -16,26 +16,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import Task
-from pipelines.checkpoint import at_hand, content_of
+from pipelines import Checkpoint, Task
+from pipelines.checkpoint import at_hand, content_files, content_of, resolve
 from stages.errors import RowError, UsageError
 from stages.fetch import fetched
 from stages.settings import Limits
+from stages.storage import open_storage
 from stages.tables import TableFile
 
+FOLDER = "start"
+"""In the output: what training starts from."""
+CONFIG = "config.json"
 MOST_LABELS = 1000
 """More are no labels but values, of a column that was named wrongly."""
 _NO_NAME = re.compile(r"LABEL_\d+")
 
 
-def with_labels(task: Task, column: str, files: Iterable[TableFile], folder: Path) -> Task:
-    """``task`` on a checkpoint in ``folder`` that has the labels of the tables' ``column``; itself where it has names.
+def with_labels(task: Task, column: str, files: Iterable[TableFile], output: str) -> Task:
+    """``task`` on a checkpoint in ``output``/start that has the labels of the tables' ``column``; itself where it has
+    names.
 
-    The checkpoint's files are links to those that it was made of; only config.json is another. Raises UsageError for
-    more than MOST_LABELS.
+    The checkpoint's files are links to those that it was made of (on S3, copies); only config.json is another. Raises
+    UsageError for more than MOST_LABELS.
     """
     base = at_hand(task.checkpoint)
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((base / CONFIG).read_text(encoding="utf-8"))
     names = list((config.get("id2label") or {"0": "LABEL_0"}).values())
     if not all(_NO_NAME.fullmatch(str(name)) for name in names):
         return task
@@ -44,18 +49,32 @@ def with_labels(task: Task, column: str, files: Iterable[TableFile], folder: Pat
         return task
     if len(labels) > MOST_LABELS:
         raise UsageError(f"the column {column!r} holds {len(labels)} different labels: is it the right one?")
+    config.pop("num_labels", None)
+    config["id2label"] = {str(number): label for number, label in enumerate(labels)}
+    config["label2id"] = {label: number for number, label in enumerate(labels)}
+    changed = json.dumps(config, indent=2)
+    if output.startswith("s3://"):
+        return type(task)(_uploaded(base, changed, output), task.options)
+    folder = _linked(base, changed, Path(output, FOLDER))
+    return type(task)(replace(task.checkpoint, path=str(folder), content=content_of(folder)), task.options)
+
+
+def _linked(base: Path, config: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.iterdir():
         file.unlink()
     for file in base.iterdir():
-        if file.is_file() and file.name != "config.json":
+        if file.is_file() and file.name != CONFIG:
             (folder / file.name).symlink_to(file.resolve())
-    config.pop("num_labels", None)
-    config["id2label"] = {str(number): label for number, label in enumerate(labels)}
-    config["label2id"] = {label: number for number, label in enumerate(labels)}
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    checkpoint = replace(task.checkpoint, path=str(folder), content=content_of(folder))
-    return type(task)(checkpoint, task.options)
+    (folder / CONFIG).write_text(config, encoding="utf-8")
+    return folder
+
+
+def _uploaded(base: Path, config: str, output: str) -> Checkpoint:
+    storage = open_storage(output)
+    for file in content_files(base):
+        storage.put(f"{FOLDER}/{file.name}", config.encode() if file.name == CONFIG else file.read_bytes())
+    return resolve(f"{storage.uri}/{FOLDER}")
 
 
 def _order(label: str) -> tuple[bool, str, str]:

@@ -8,7 +8,6 @@ import pkgutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -21,7 +20,10 @@ from stages.base import Row
 from stages.columns import schema
 from stages.errors import UsageError
 from stages.listing import kind_of
+from stages.storage import open_storage
 
+FOLDER = "labelled"
+"""In the output: the tables that were made of labelled data."""
 ROWS_AT_ONCE = 500
 
 
@@ -55,16 +57,17 @@ class Source:
     """32 hexadecimal digits of what was read for them, images aside; empty where the table itself was named."""
 
 
-def table_of(uri: str, task: Task, file: Path) -> Source:
-    """The rows of ``uri`` as a table: the one that lies there, or one that is written to ``file`` (Parquet).
+def table_of(uri: str, task: Task, output: str, name: str) -> Source:
+    """The rows of ``uri`` as a table: the one that lies there, or ``output``/labelled/``name``.parquet, made of them.
 
     Raises UsageError for data of no known form, and for what is wrong in it.
     """
     files = files_of(uri)
     for form in formats():
         if form.recognises(files, task):
-            _write(form, files, file)
-            return Source(table=str(file), digest=_digest(files))
+            made, storage = f"{FOLDER}/{name}.parquet", open_storage(output)
+            storage.put(made, _table(form, files))
+            return Source(table=f"{output.rstrip('/')}/{made}", digest=_digest(files))
     if not any(kind_of(each.uri) == "table" for each in files):
         known = "; ".join(form.ABOUT for form in formats())
         raise UsageError(
@@ -78,16 +81,14 @@ def _digest(files: Sequence[File]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _write(form: Format, files: Sequence[File], file: Path) -> None:
-    """Writes whole or not at all."""
-    columns = schema(("uri", *form.COLUMNS))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside, rows, written = file.with_suffix(".part"), form.rows(files), 0
-    with pq.ParquetWriter(aside, columns) as writer:
+def _table(form: Format, files: Sequence[File]) -> bytes:
+    """The rows as a Parquet file."""
+    columns, sink = schema(("uri", *form.COLUMNS)), pa.BufferOutputStream()
+    rows, written = form.rows(files), 0
+    with pq.ParquetWriter(sink, columns, compression="zstd") as writer:
         while some := list(islice(rows, ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(some, schema=columns))
             written += len(some)
     if not written:
-        aside.unlink()
         raise UsageError(f"{files[0].uri}: the labelled data has no rows")
-    aside.rename(file)
+    return bytes(sink.getvalue().to_pybytes())

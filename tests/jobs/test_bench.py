@@ -33,7 +33,7 @@ from stages.errors import MantaError, UsageError
 from stages.ledger import Ledger
 from stages.storage import open_storage
 
-NAMES = ["layoutlmv2", "ocr", "overhead", "pages", "predict", "resume", "scale"]
+NAMES = ["layoutlmv2", "ocr", "overhead", "pages", "predict", "receipts", "resume", "scale"]
 
 
 def report(**changes: object) -> Report:

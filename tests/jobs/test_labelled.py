@@ -42,7 +42,7 @@ def image(path: Path, width: int, height: int) -> None:
 
 
 def read(uri: str, tmp_path: Path, kind: Task = TOKENS) -> list[Row]:
-    source = table_of(uri, kind, tmp_path / "made" / "table.parquet")
+    source = table_of(uri, kind, str(tmp_path / "made"), "train")
     assert source.digest
     return list(pq.read_table(source.table).to_pylist())
 
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_a_funsd_page_is_named(tmp_path: Path) -> None:
     write(tmp_path / "data", {"annotations/p2.json": good, "images/p2.png": b"no image"})
     with pytest.raises(UsageError, match=r"p2.png is no image that can be read"):
         read(place, tmp_path)
-    assert not (tmp_path / "made" / "table.parquet").exists(), "whole or not at all"
+    assert not list(tmp_path.glob("made/**/*.parquet")), "whole or not at all"
 
 
 # ---- SROIE
@@ -240,8 +240,8 @@ def test_what_is_wrong_with_a_span_is_named(tmp_path: Path, row: object, told: s
 
 def test_tables_with_labels_are_taken_as_they_lie(tmp_path: Path) -> None:
     place = write(tmp_path / "data", {"a.jsonl": '{"words": ["a"], "labels": ["O"], "spans": []}'})
-    assert table_of(place, TOKENS, tmp_path / "made.parquet").table == place
-    assert not (tmp_path / "made.parquet").exists()
+    assert table_of(place, TOKENS, str(tmp_path / "made"), "train").table == place
+    assert not (tmp_path / "made").exists()
 
 
 # ---- SQuAD
@@ -273,7 +273,7 @@ def test_a_digest_is_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
     digests = []
     for name, text in (("one", CONLL), ("two", CONLL), ("other", CONLL + "x\tO\n")):
         place = write(tmp_path / name, {"a.conll": text})
-        digests.append(table_of(place, TOKENS, tmp_path / f"{name}.parquet").digest)
+        digests.append(table_of(place, TOKENS, str(tmp_path / name), "train").digest)
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -282,11 +282,11 @@ def test_a_base_checkpoint_takes_the_labels_of_the_data(tmp_path: Path, tiny: Ti
     pq.write_table(pa.table({"words": [["a"]], "labels": [["B-DAY"]]}), tmp_path / "b.parquet")
     base = task("bert", "token-classification")(resolve(str(tiny("bert", "features"))))
     files = [file for name in ("a.jsonl", "b.parquet") for file in find_tables(str(tmp_path / name), base).files]
-    named = with_labels(base, "labels", files, tmp_path / "start")
+    named = with_labels(base, "labels", files, str(tmp_path / "out"))
     for _ in range(2):  # once more into the same folder
-        named = with_labels(base, "labels", files, tmp_path / "start")
+        named = with_labels(base, "labels", files, str(tmp_path / "out"))
     named.load_processor()
     assert named.labels == ["O", "B-DAY", "B-SUM", "I-SUM"]  # type: ignore[attr-defined]
     assert named.checkpoint.ref == base.checkpoint.ref
     named_again = task("bert", "token-classification")(resolve(str(tiny("bert", "token-classification"))))
-    assert with_labels(named_again, "labels", files, tmp_path / "other") is named_again, "it names its labels"
+    assert with_labels(named_again, "labels", files, str(tmp_path / "out")) is named_again, "it names its labels"
