@@ -39,9 +39,9 @@ def test_receipts_become_rows_with_and_without_boxes(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_receipts_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="needs the challenge's receipts: --data FOLDER with receipts.jsonl"):
+    with pytest.raises(UsageError, match=r"needs the challenge's receipts: --data FOLDER with receipts.jsonl"):
         read_receipts(None)
-    with pytest.raises(UsageError, match="receipts.jsonl, line 2: KeyError"):
+    with pytest.raises(UsageError, match=r"receipts.jsonl, line 2: KeyError"):
         read_receipts(write(tmp_path, json.dumps(RECEIPT), "{}"))
 
 
