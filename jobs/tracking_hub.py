@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.tracking_store import redact
-from pipelines.checkpoint import content_files
+from pipelines.checkpoint import content_files, resolve
 from stages.errors import MantaError, UsageError
 
 if TYPE_CHECKING:
@@ -48,13 +47,14 @@ def check_hub(repo: str) -> None:
         raise UsageError(f"--push-to-hub {repo}: {api.endpoint} cannot be reached ({_line(error)})") from error
 
 
-def push(folder: Path, repo: str) -> str:
+def push(model: str, repo: str) -> str:
     """Uploads the checkpoint's files and its card in one commit; returns the commit's URL.
 
     Raises MantaError where that fails: the checkpoint stays where it is.
     """
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
+    folder = resolve(model).folder
     names = [*(path.name for path in content_files(folder)), "README.md"]
     api = _api()
     try:
@@ -63,7 +63,7 @@ def push(folder: Path, repo: str) -> str:
             repo_id=repo, folder_path=folder, allow_patterns=names, commit_message="Fine-tuned with Manta"
         )
     except (HTTPError, OSError, ValueError) as error:
-        raise MantaError(f"the model is trained, in {folder}, but not pushed to {repo}: {_line(error)}") from error
+        raise MantaError(f"the model is trained, in {model}, but not pushed to {repo}: {_line(error)}") from error
     return str(done.commit_url)
 
 

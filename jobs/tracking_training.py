@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.tracking import Tracking
 from jobs.tracking_card import Card, Data
@@ -16,9 +15,11 @@ from jobs.tracking_registry import Judged, Registration, register
 from jobs.tracking_store import redact
 from jobs.training.plan import EVALUATION
 from pipelines import Task
+from pipelines.checkpoint import resolve
 from pipelines.tasks.breakdown import Breakdown
 from stages.base import Row
 from stages.errors import MantaError, RowError
+from stages.storage import open_storage
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,13 +29,14 @@ def tell_data(tracking: Tracking, uri: str, data: Data, context: str) -> None:
     tracking.dataset([uri], digest=data.digest, counts={"rows": data.rows}, context=context)
 
 
-def tell_evaluation(tracking: Tracking, output: Path) -> None:
-    """``evaluation.json`` and its picture, where training has written one."""
-    file = output / EVALUATION
-    if not file.is_file():
+def tell_evaluation(tracking: Tracking, output: str) -> None:
+    """``evaluation.json`` and its picture, where training has written one into ``output``."""
+    try:
+        content = open_storage(output).read(EVALUATION)
+    except FileNotFoundError:
         return
-    tracking.artifact(f"evaluation/{EVALUATION}", file)
-    told = json.loads(file.read_text(encoding="utf-8"))["breakdown"]
+    tracking.artifact(f"evaluation/{EVALUATION}", content)
+    told = json.loads(content)["breakdown"]
     if told is not None:
         table = Breakdown(**told)
         drawn = picture(table)
@@ -47,8 +49,8 @@ class Finished:
     """A training that is over."""
 
     card: Card
-    folder: Path
-    """The trained checkpoint."""
+    model: str
+    """The trained checkpoint: a folder, or an s3:// one."""
     rows: Sequence[Row] = ()
     """Evaluation rows, to judge a present champion on where it was judged on others."""
 
@@ -61,8 +63,12 @@ def tell_model(tracking: Tracking, done: Finished, name: str | None) -> Registra
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    trained = Trained(folder=done.folder, card=done.card, step=done.card.steps)
-    (done.folder / "README.md").write_text(done.card.text(name or trained.name), encoding="utf-8")
+    folder = resolve(done.model).folder
+    trained = Trained(folder=folder, card=done.card, step=done.card.steps)
+    card = done.card.text(name or trained.name)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    if done.model.startswith("s3://"):
+        open_storage(done.model).put("README.md", card.encode())
     try:
         model = tracking.ask(lambda client, run: log_model(client, run, trained))
         if name is None:
@@ -83,7 +89,7 @@ def tell_model(tracking: Tracking, done: Finished, name: str | None) -> Registra
         if name is None:
             _LOG.warning("MLflow misses the model of run %s: %s", tracking.run_id, why)
             return None
-        raise MantaError(f"the model is trained, in {done.folder}, but not registered as {name}: {why}") from error
+        raise MantaError(f"the model is trained, in {done.model}, but not registered as {name}: {why}") from error
     tracking.tags({"manta.registered_name": found.name, "manta.registered_version": found.version})
     tracking.tags({"manta.champion": "yes" if found.champion else "no", "manta.champion_against": found.against})
     return found
@@ -110,7 +116,6 @@ def _tags(card: Card) -> dict[str, str]:
 def _judge(ref: str, task: Task, rows: Sequence[Row]) -> float:
     """The metric of a registered model on ``rows``. Raises MantaError where it cannot answer them."""
     from jobs.training.keep import evaluate
-    from pipelines.checkpoint import resolve
 
     assert task.metric is not None
     try:

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pipelines
 from jobs.cluster import Resources, connect
-from jobs.labelled import table_of, with_labels
 from jobs.tracking import Tracking
-from jobs.tracking_card import Card, Data
+from jobs.tracking_card import Card
 from jobs.tracking_hub import check_hub, push
 from jobs.tracking_registry import Registration, check_name
 from jobs.tracking_system import system_metrics
 from jobs.tracking_training import Finished, tell_data, tell_evaluation, tell_model
-from jobs.training.encode import Tables, encode, find_tables, summary
+from jobs.training.encode import Tables, encode, summary
 from jobs.training.plan import EVALUATION, Outcome, Plan
 from jobs.training.settings import Train
+from jobs.training.sources import Sources, find_sources
 from pipelines import Options, Task
 from pipelines.checkpoint import resolve
 from pipelines.rehearsal import rehearse
@@ -114,11 +114,10 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
         check_hub(push_to_hub)
     described = _described(family, task, checkpoint, options)
     folder = Path(output).resolve()
-    source = table_of(data, described, str(folder), "train")
-    judge = table_of(eval_data, described, str(folder), "evaluation") if eval_data else None
-    tables = find_tables(source.table, described)
-    held_out = find_tables(judge.table, described) if judge else None
-    described = _labelled(described, tables, held_out, folder)
+    sources = find_sources(described, data, eval_data, str(folder))
+    if sources.checkpoint is not described.checkpoint:
+        described = type(described)(sources.checkpoint, described.options)
+        rehearse(described)
     job = _Job(
         family=family,
         task=described,
@@ -127,17 +126,14 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
         say=say or (lambda _: None),
         register=register,
         push_to_hub=push_to_hub,
-        data=Data(name=Path(data).name, digest=source.digest or tables.digest, rows=tables.rows),
-        evaluation=Data(name=Path(eval_data).name, digest=judge.digest or held_out.digest, rows=held_out.rows)
-        if eval_data and judge and held_out
-        else None,
+        sources=sources,
     )
     with _tracked(job, {"data": data, "eval_data": eval_data or ""}) as tracking:
-        tell_data(tracking, data, job.data, "training")
-        if job.evaluation and eval_data:
-            tell_data(tracking, eval_data, job.evaluation, "evaluation")
+        tell_data(tracking, data, sources.data, "training")
+        if sources.evaluation and eval_data:
+            tell_data(tracking, eval_data, sources.evaluation, "evaluation")
         with system_metrics(tracking):
-            return _run(job, tables, held_out, tracking, workers=workers, address=address)
+            return _run(job, tracking, workers=workers, address=address)
 
 
 @dataclass(kw_only=True)
@@ -148,8 +144,7 @@ class _Job:
     task: Task
     output: Path
     settings: Train
-    data: Data
-    evaluation: Data | None
+    sources: Sources
     say: Say
     register: str | None = None
     """Name in the registry."""
@@ -183,16 +178,6 @@ def _described(family: str, name: str, ref: str | None, options: Options | None)
     return task
 
 
-def _labelled(task: Task, tables: Tables, held_out: Tables | None, folder: Path) -> Task:
-    """The task; with the data's labels where the checkpoint's head has no names for any."""
-    files = (*tables.files, *(held_out.files if held_out else ()))
-    column = next((name for name in ("labels", "label") if name in task.gold and name in files[0].columns), None)
-    named = with_labels(task, column, files, str(folder)) if column else task
-    if named is not task:
-        rehearse(named)
-    return named
-
-
 @contextmanager
 def _tracked(job: _Job, more: Mapping[str, str]) -> Iterator[Tracking]:
     """The MLflow run of the training; closed FINISHED, KILLED or FAILED whatever happens inside."""
@@ -221,9 +206,8 @@ def _tracked(job: _Job, more: Mapping[str, str]) -> Iterator[Tracking]:
     tracking.close("finished")
 
 
-def _run(
-    job: _Job, tables: Tables, held_out: Tables | None, tracking: Tracking, *, workers: int | None, address: str | None
-) -> TrainRecord:
+def _run(job: _Job, tracking: Tracking, *, workers: int | None, address: str | None) -> TrainRecord:
+    tables, held_out = job.sources.tables, job.sources.held_out
     # The controller looks after its workers this often; 2 s is what a short training would mostly wait for.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     with job.timed("ray"):
@@ -249,15 +233,15 @@ def _run(
         loss=outcome.loss,
         metrics=outcome.metrics,
         seconds={**job.seconds, "loop": round(outcome.seconds, 2)},
-        data_digest=job.data.digest,
-        eval_digest=job.evaluation.digest if job.evaluation else "",
+        data_digest=job.sources.data.digest,
+        eval_digest=job.sources.evaluation.digest if job.sources.evaluation else "",
         mlflow_run_id=tracking.run_id,
     )
     _write(job, record)  # before the model is named: that may fail, and the training is done
     tracking.metrics({f"seconds_{name}": value for name, value in record.seconds.items()}, last=True)
     with job.timed("track"):
-        registered = _keep(job, outcome, held_out, tracking)
-        pushed = push(job.output / "model", job.push_to_hub) if job.push_to_hub else ""
+        registered = _keep(job, outcome, tracking)
+        pushed = push(str(job.output / "model"), job.push_to_hub) if job.push_to_hub else ""
     record = dataclasses.replace(record, registered=registered, pushed=pushed)
     _write(job, record)
     tracking.artifact("train.json", job.output / "train.json")
@@ -268,20 +252,21 @@ def _write(job: _Job, record: TrainRecord) -> None:
     (job.output / "train.json").write_text(record.to_json(), encoding="utf-8")
 
 
-def _keep(job: _Job, outcome: Outcome, held_out: Tables | None, tracking: Tracking) -> Registration | None:
+def _keep(job: _Job, outcome: Outcome, tracking: Tracking) -> Registration | None:
     """What MLflow is to have of the trained model: how it did, and the model itself, with its card."""
-    tell_evaluation(tracking, job.output)
+    tell_evaluation(tracking, str(job.output))
     card = Card(
         family=job.family,
         task=job.task,
-        data=job.data,
-        evaluation=job.evaluation,
+        data=job.sources.data,
+        evaluation=job.sources.evaluation,
         metrics=outcome.metrics,
         settings=dataclasses.asdict(job.settings),
         steps=outcome.steps,
     )
+    held_out = job.sources.held_out
     rows = held_out.read(job.task) if held_out and job.register else ()
-    found = tell_model(tracking, Finished(card=card, folder=job.output / "model", rows=rows), job.register)
+    found = tell_model(tracking, Finished(card=card, model=str(job.output / "model"), rows=rows), job.register)
     if found is not None:
         job.say(f"registered as {found.reference}; champion: {'yes' if found.champion else 'no'} ({found.against})")
     return found

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import Checkpoint, Task
+from pipelines import Checkpoint
 from pipelines.checkpoint import at_hand, content_files, content_of, resolve
 from stages.errors import RowError, UsageError
 from stages.fetch import fetched
@@ -32,21 +32,20 @@ MOST_LABELS = 1000
 _NO_NAME = re.compile(r"LABEL_\d+")
 
 
-def with_labels(task: Task, column: str, files: Iterable[TableFile], output: str) -> Task:
-    """``task`` on a checkpoint in ``output``/start that has the labels of the tables' ``column``; itself where it has
-    names.
+def with_labels(checkpoint: Checkpoint, column: str, files: Iterable[TableFile], output: str) -> Checkpoint:
+    """The checkpoint with the labels of the tables' ``column``, in ``output``/start; itself where it names its own.
 
-    The checkpoint's files are links to those that it was made of (on S3, copies); only config.json is another. Raises
-    UsageError for more than MOST_LABELS.
+    Its files are links to those that it was made of (on S3, copies); only config.json is another. Raises UsageError for
+    more than MOST_LABELS.
     """
-    base = at_hand(task.checkpoint)
+    base = at_hand(checkpoint)
     config = json.loads((base / CONFIG).read_text(encoding="utf-8"))
     names = list((config.get("id2label") or {"0": "LABEL_0"}).values())
     if not all(_NO_NAME.fullmatch(str(name)) for name in names):
-        return task
+        return checkpoint
     labels = sorted(_labels(column, files), key=_order)
     if not labels or all(label in names or label.isdecimal() for label in labels):
-        return task
+        return checkpoint
     if len(labels) > MOST_LABELS:
         raise UsageError(f"the column {column!r} holds {len(labels)} different labels: is it the right one?")
     config.pop("num_labels", None)
@@ -54,9 +53,9 @@ def with_labels(task: Task, column: str, files: Iterable[TableFile], output: str
     config["label2id"] = {label: number for number, label in enumerate(labels)}
     changed = json.dumps(config, indent=2)
     if output.startswith("s3://"):
-        return type(task)(_uploaded(base, changed, output), task.options)
+        return _uploaded(base, changed, output)
     folder = _linked(base, changed, Path(output, FOLDER))
-    return type(task)(replace(task.checkpoint, path=str(folder), content=content_of(folder)), task.options)
+    return replace(checkpoint, path=str(folder), content=content_of(folder))
 
 
 def _linked(base: Path, config: str, folder: Path) -> Path:

@@ -19,6 +19,7 @@ from stages.base import Row
 from stages.errors import Failure
 from stages.predictor import Predictor
 from stages.settings import Predict
+from stages.storage import open_storage
 
 _TOLD = ("loss", "learning_rate", "grad_norm")
 
@@ -63,7 +64,7 @@ class Keeper(TrainerCallback):
         if not self.metrics or sign * found[metric.name] > sign * self.metrics[metric.name]:
             self.metrics = found
             _replace(folder, self._plan.model)
-            Path(self._plan.output, EVALUATION).write_text(json.dumps(asdict(judged), indent=2), encoding="utf-8")
+            open_storage(self._plan.output).put(EVALUATION, json.dumps(asdict(judged), indent=2).encode())
 
     def on_train_end(
         self,

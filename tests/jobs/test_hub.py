@@ -107,7 +107,7 @@ def folder(tiny: TinyFolder, tmp_path: Path) -> Path:
 
 def test_the_checkpoint_and_its_card_are_pushed_into_a_private_repository(hub: Hub, folder: Path) -> None:
     check_hub("me/reader")
-    assert push(folder, "me/reader") == f"{hub.url}/me/reader/commit/1"
+    assert push(str(folder), "me/reader") == f"{hub.url}/me/reader/commit/1"
     assert hub.private == {"me/reader": True}
     assert hub.tokens == {f"Bearer {TOKEN}"}
     wanted = {path.name: path.read_bytes() for path in content_files(folder)}
@@ -143,4 +143,4 @@ def test_offline_is_said_plainly(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_push_that_fails_leaves_the_model_and_says_where(hub: Hub, folder: Path) -> None:
     hub.full = True
     with pytest.raises(MantaError, match=rf"is trained, in {folder}, but not pushed to me/reader: .*507"):
-        push(folder, "me/reader")
+        push(str(folder), "me/reader")

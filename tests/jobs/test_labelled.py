@@ -282,11 +282,12 @@ def test_a_base_checkpoint_takes_the_labels_of_the_data(tmp_path: Path, tiny: Ti
     pq.write_table(pa.table({"words": [["a"]], "labels": [["B-DAY"]]}), tmp_path / "b.parquet")
     base = task("bert", "token-classification")(resolve(str(tiny("bert", "features"))))
     files = [file for name in ("a.jsonl", "b.parquet") for file in find_tables(str(tmp_path / name), base).files]
-    named = with_labels(base, "labels", files, str(tmp_path / "out"))
     for _ in range(2):  # once more into the same folder
-        named = with_labels(base, "labels", files, str(tmp_path / "out"))
+        named = task("bert", "token-classification")(
+            with_labels(base.checkpoint, "labels", files, str(tmp_path / "out"))
+        )
     named.load_processor()
     assert named.labels == ["O", "B-DAY", "B-SUM", "I-SUM"]  # type: ignore[attr-defined]
     assert named.checkpoint.ref == base.checkpoint.ref
-    named_again = task("bert", "token-classification")(resolve(str(tiny("bert", "token-classification"))))
-    assert with_labels(named_again, "labels", files, str(tmp_path / "out")) is named_again, "it names its labels"
+    own = resolve(str(tiny("bert", "token-classification")))
+    assert with_labels(own, "labels", files, str(tmp_path / "out")) is own, "it names its labels"

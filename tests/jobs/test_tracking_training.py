@@ -100,7 +100,7 @@ def test_a_confusion_matrix_counts_and_its_picture_shows_it(tracking: Tracking, 
     assert table.values == ((2, 1), (0, 1))
     assert table.shades == ((2 / 3, 1 / 3), (0, 1))
     (tmp_path / "evaluation.json").write_text(json.dumps({"metrics": {}, "breakdown": asdict(table)}))
-    tell_evaluation(tracking, tmp_path)
+    tell_evaluation(tracking, str(tmp_path))
     tracking.close("finished")
     names = [one.path for one in client(tracking).list_artifacts(tracking.run_id, "evaluation")]
     assert names == ["evaluation/confusion_matrix.png", "evaluation/evaluation.json"]
@@ -147,7 +147,7 @@ def test_the_logged_model_is_the_checkpoint_with_card_signature_and_requirements
 ) -> None:
     (folder / "README.md").write_text("---\nlicense: mit\n---\nthe base's card")
     before = content_of(folder)
-    assert tell_model(tracking, Finished(card=card(folder, {"accuracy": 0.5}), folder=folder), None) is None
+    assert tell_model(tracking, Finished(card=card(folder, {"accuracy": 0.5}), model=str(folder)), None) is None
     tracking.close("finished")
     assert content_of(folder) == before
     (output,) = client(tracking).get_run(tracking.run_id).outputs.model_outputs
@@ -209,7 +209,7 @@ def registered(tracking: Tracking, done: Finished, name: str = "reader") -> Regi
 
 def test_the_champion_moves_only_when_the_same_data_says_so(tracking: Tracking, folder: Path) -> None:
     def version(metrics: Mapping[str, float] | None, digest: str = "e1") -> Registration:
-        return registered(tracking, Finished(card=card(folder, metrics, digest), folder=folder, rows=ROWS))
+        return registered(tracking, Finished(card=card(folder, metrics, digest), model=str(folder), rows=ROWS))
 
     unjudged = version(None)
     assert (unjudged.champion, unjudged.version) == (False, "1")
@@ -237,19 +237,19 @@ def test_the_champion_moves_only_when_the_same_data_says_so(tracking: Tracking, 
 
 
 def test_a_champion_of_another_task_stays(tracking: Tracking, folder: Path, tiny: TinyFolder) -> None:
-    registered(tracking, Finished(card=card(folder, {"accuracy": 0.1}), folder=folder), "mixed")
+    registered(tracking, Finished(card=card(folder, {"accuracy": 0.1}), model=str(folder)), "mixed")
     other = tiny("bert", "token-classification")
     changed = replace(card(folder, {"entity_f1": 0.9}), task=task("bert", "token-classification")(resolve(str(other))))
-    found = registered(tracking, Finished(card=changed, folder=folder), "mixed")
+    found = registered(tracking, Finished(card=changed, model=str(folder)), "mixed")
     assert not found.champion
     assert "another task, text-classification" in found.against
 
 
 def test_a_champion_that_cannot_be_judged_stays(tracking: Tracking, folder: Path) -> None:
-    registered(tracking, Finished(card=card(folder, {"accuracy": 0.1}), folder=folder), "strange")
+    registered(tracking, Finished(card=card(folder, {"accuracy": 0.1}), model=str(folder)), "strange")
     rows: list[Row] = [{"text": "good movie", "label": "a label that it never heard of"}]
     found = registered(
-        tracking, Finished(card=card(folder, {"accuracy": 0.9}, "e9"), folder=folder, rows=rows), "strange"
+        tracking, Finished(card=card(folder, {"accuracy": 0.9}, "e9"), model=str(folder), rows=rows), "strange"
     )
     assert not found.champion
     assert "cannot be judged on this: the checkpoint knows no label" in found.against
@@ -270,5 +270,5 @@ def test_a_model_that_cannot_be_registered_is_said_to_be_there(
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_model_artifacts", broken)
     with pytest.raises(MantaError, match=rf"is trained, in {folder}, but not registered as reader: disk full$"):
-        tell_model(tracking, Finished(card=card(folder), folder=folder), "reader")
-    assert tell_model(tracking, Finished(card=card(folder), folder=folder), None) is None  # told in the log
+        tell_model(tracking, Finished(card=card(folder), model=str(folder)), "reader")
+    assert tell_model(tracking, Finished(card=card(folder), model=str(folder)), None) is None  # told in the log
