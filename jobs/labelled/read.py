@@ -34,6 +34,8 @@ class Format(Protocol):
     """What such data looks like, for a person whose data is not recognised."""
     COLUMNS: tuple[str, ...]
     """Columns of the rows that it makes."""
+    TABLES: bool
+    """Whether it is a table itself."""
 
     def recognises(self, files: Sequence[File], task: Task) -> bool:
         """Whether the files are of this form and made for such a task; opens few of them."""
@@ -63,17 +65,21 @@ def table_of(uri: str, task: Task, output: str, name: str) -> Source:
     Raises UsageError for data of no known form, and for what is wrong in it.
     """
     files = files_of(uri)
-    for form in formats():
-        if form.recognises(files, task):
-            made, storage = f"{FOLDER}/{name}.parquet", open_storage(output)
-            storage.put(made, _table(form, files))
-            return Source(table=f"{output.rstrip('/')}/{made}", digest=_digest(files))
-    if not any(kind_of(each.uri) == "table" for each in files):
+    tables = [each for each in files if kind_of(each.uri) == "table"]
+    forms = [form for form in formats() if form.recognises(files, task)]
+    if len(forms) > 1 or (forms and tables and not forms[0].TABLES):
+        found = "; ".join([*(form.ABOUT for form in forms), *(["tables"] if tables else [])])
+        raise UsageError(f"{uri} holds training data of several kinds: name the files of one. There are {found}")
+    if not forms and not tables:
         known = "; ".join(form.ABOUT for form in formats())
         raise UsageError(
             f"no training table at {uri}: name .parquet or .jsonl files or a folder of them, or labelled data: {known}",
         )
-    return Source(table=uri)
+    if not forms:
+        return Source(table=uri)
+    made = f"{FOLDER}/{name}.parquet"
+    open_storage(output).put(made, _table(forms[0], files))
+    return Source(table=f"{output.rstrip('/')}/{made}", digest=_digest(files))
 
 
 def _digest(files: Sequence[File]) -> str:

@@ -16,6 +16,7 @@ from stages.errors import UsageError
 
 ABOUT = "CoNLL files (.conll, .bio, .iob, or .txt with a word and its label a line)"
 COLUMNS = ("words", "labels")
+TABLES = False
 _SUFFIXES = frozenset({"conll", "conll2003", "bio", "iob", "iob2"})
 _LABEL = re.compile(r"O|[BIESLU]-\S.*")
 

@@ -19,6 +19,7 @@ from stages.words import normalised
 
 ABOUT = "FUNSD's annotations (a .json a page with form, words and boxes, images of the same names)"
 COLUMNS = ("words", "boxes", "labels", "image")
+TABLES = False
 
 
 def recognises(files: Sequence[File], task: Task) -> bool:

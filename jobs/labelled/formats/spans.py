@@ -26,6 +26,7 @@ from stages.settings import Limits
 
 ABOUT = "tables with spans {start, end, label} in place of labels"
 COLUMNS = ("words", "boxes", "labels", "image")
+TABLES = True
 _SPANS = ("spans", "entities")
 _WORD = re.compile(r"\w+|[^\w\s]")
 

@@ -14,6 +14,7 @@ from stages.errors import UsageError
 
 ABOUT = "SQuAD's JSON (data, paragraphs, qas)"
 COLUMNS = ("text", "question", "answers", "answer_starts")
+TABLES = False
 
 
 def recognises(files: Sequence[File], task: Task) -> bool:

@@ -18,6 +18,7 @@ from stages.errors import UsageError
 
 ABOUT = "SROIE's receipts (box/*.txt with lines, key/*.json or entities/*.txt with fields, images of the same names)"
 COLUMNS = ("words", "boxes", "labels", "image")
+TABLES = False
 _KEYS = frozenset({"key", "keys", "entities"})
 """Names of the folder of fields."""
 _CORNERS = 8
