@@ -6,6 +6,7 @@ A checkpoint that names its labels keeps them: rows with others are left out and
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -33,7 +34,7 @@ _NO_NAME = re.compile(r"LABEL_\d+")
 
 
 def with_labels(checkpoint: Checkpoint, column: str, files: Iterable[TableFile], output: str) -> Checkpoint:
-    """The checkpoint with the labels of the tables' ``column``, in ``output``/start; itself where it names its own.
+    """The checkpoint with the labels of the tables' ``column``, below ``output``/start; itself where it names its own.
 
     Its files are links to those that it was made of (on S3, copies); only config.json is another. Raises UsageError for
     more than MOST_LABELS.
@@ -52,28 +53,28 @@ def with_labels(checkpoint: Checkpoint, column: str, files: Iterable[TableFile],
     config["id2label"] = {str(number): label for number, label in enumerate(labels)}
     config["label2id"] = {label: number for number, label in enumerate(labels)}
     changed = json.dumps(config, indent=2)
+    # By its content: never in the way of a training at work there.
+    name = f"{FOLDER}/{hashlib.sha256(f'{checkpoint.content}{changed}'.encode()).hexdigest()[:12]}"
     if output.startswith("s3://"):
-        return _uploaded(base, changed, output)
-    folder = _linked(base, changed, Path(output, FOLDER))
+        return _uploaded(base, changed, f"{output.rstrip('/')}/{name}")
+    folder = _linked(base, changed, Path(output, name))
     return replace(checkpoint, path=str(folder), content=content_of(folder))
 
 
 def _linked(base: Path, config: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.iterdir():
-        file.unlink()
     for file in base.iterdir():
-        if file.is_file() and file.name != CONFIG:
+        if file.is_file() and file.name != CONFIG and not (folder / file.name).is_symlink():
             (folder / file.name).symlink_to(file.resolve())
     (folder / CONFIG).write_text(config, encoding="utf-8")
     return folder
 
 
-def _uploaded(base: Path, config: str, output: str) -> Checkpoint:
-    storage = open_storage(output)
+def _uploaded(base: Path, config: str, folder: str) -> Checkpoint:
+    storage = open_storage(folder)
     for file in content_files(base):
-        storage.put(f"{FOLDER}/{file.name}", config.encode() if file.name == CONFIG else file.read_bytes())
-    return resolve(f"{storage.uri}/{FOLDER}")
+        storage.put(file.name, config.encode() if file.name == CONFIG else file.read_bytes())
+    return resolve(folder)
 
 
 def _order(label: str) -> tuple[bool, str, str]:

@@ -60,7 +60,7 @@ class Source:
 
 
 def table_of(uri: str, task: Task, output: str, name: str) -> Source:
-    """The rows of ``uri`` as a table: the one that lies there, or ``output``/labelled/``name``.parquet, made of them.
+    """The rows of ``uri`` as a table: the one that lies there, or one made of them in ``output``/labelled, called ``name``.
 
     Raises UsageError for data of no known form, and for what is wrong in it.
     """
@@ -77,9 +77,10 @@ def table_of(uri: str, task: Task, output: str, name: str) -> Source:
         )
     if not forms:
         return Source(table=uri)
-    made = f"{FOLDER}/{name}.parquet"
+    digest = _digest(files)
+    made = f"{FOLDER}/{name}-{digest[:12]}.parquet"  # by its content: never in the way of a training at work there
     open_storage(output).put(made, _table(forms[0], files))
-    return Source(table=f"{output.rstrip('/')}/{made}", digest=_digest(files))
+    return Source(table=f"{output.rstrip('/')}/{made}", digest=digest)
 
 
 def _digest(files: Sequence[File]) -> str:
