@@ -60,7 +60,7 @@ class Source:
 
 
 def table_of(uri: str, task: Task, output: str, name: str) -> Source:
-    """The rows of ``uri`` as a table: the one that lies there, or one made of them in ``output``/labelled, called ``name``.
+    """The rows of ``uri`` as a table: the one that lies there, or one in ``output``/labelled, called after ``name``.
 
     Raises UsageError for data of no known form, and for what is wrong in it.
     """
