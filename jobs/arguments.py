@@ -56,7 +56,9 @@ class TrainArguments:
     checkpoint: str | None = None
     """what to start from: Hub id (org/name@revision), folder, s3:// folder or MLflow model; default: the family's"""
     output: str | None = None
-    """folder for model/, which --checkpoint takes, encoded/ and train.json"""
+    """folder or s3:// prefix for model/, which --checkpoint takes, train.json, and checkpoints until it has ended"""
+    resume: bool = False
+    """go on from the last checkpoint of a training in --output that did not end; does nothing more where it did"""
     register: str | None = None
     """name under which the trained model goes into MLflow's registry: --checkpoint models:/NAME@champion finds it"""
     push_to_hub: str | None = None

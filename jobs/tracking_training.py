@@ -115,7 +115,7 @@ def _tags(card: Card) -> dict[str, str]:
 
 def _judge(ref: str, task: Task, rows: Sequence[Row]) -> float:
     """The metric of a registered model on ``rows``. Raises MantaError where it cannot answer them."""
-    from jobs.training.keep import evaluate
+    from jobs.training.evaluate import evaluate
 
     assert task.metric is not None
     try:

@@ -17,6 +17,7 @@ from stages.examples import Example, Output
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
     from transformers import PreTrainedModel
 
     from pipelines.tasks.breakdown import Breakdown
@@ -58,6 +59,8 @@ class Metric:
     name: str
     """The metric that chooses the best checkpoint, such as ``entity_f1``; a key of what ``Task.metrics`` returns."""
     greater_is_better: bool = True
+    from_loss: bool = False
+    """It follows from the evaluation loss (``loss_metrics``), not from answers (``metrics``)."""
 
 
 class Task(ABC):
@@ -86,7 +89,9 @@ class Task(ABC):
     pixels: ClassVar[tuple[int, int] | None] = None
     """Height and width in which it looks at a page; its rows then carry ``pixels``."""
     metric: ClassVar[Metric | None] = None
-    """None where the task cannot be trained."""
+    """What chooses the best model; None where the task cannot be trained."""
+    more_metrics: ClassVar[tuple[Metric, ...]] = ()
+    """What else it is judged by."""
     equal_lengths: ClassVar[bool] = False
     """True where numbers depend on padding (group norm over time): only equal lengths share a batch."""
 
@@ -152,9 +157,32 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.name} cannot be trained")
 
+    def gold_columns(self) -> tuple[str, ...]:
+        """Those of ``gold`` that training needs for this checkpoint. Needs the processor, because the checkpoint's
+        problem type may decide it."""
+        return self.gold
+
+    def vary(self, example: Example, random: Generator) -> Example:  # noqa: ARG002
+        """A training example with what is drawn anew in each epoch, such as the tokens that masked language modelling
+        hides. All chance comes from ``random``, so that a training that goes on sees what it would have seen."""
+        return example
+
     def loss(self, outputs: Any, labels: Any, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """The loss as a sum over the batch divided by ``num_items``, the global count of labelled items."""
         raise NotImplementedError(f"{self.name} cannot be trained")
+
+    def judged_loss(self, outputs: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+        """Of a batch, the sum that ``loss_metrics`` follow from, and its number of items. The whole loss, unless the
+        task says otherwise."""
+        from pipelines.tasks.padding import IGNORED
+
+        count = (labels != IGNORED).sum()
+        return self.loss(outputs, labels, count) * count, count
+
+    def judged_by(self) -> tuple[Metric, ...]:
+        """What ``metrics`` and ``loss_metrics`` give for this checkpoint, first what chooses the best model. Needs the
+        processor, because the checkpoint's problem type may decide it."""
+        return () if self.metric is None else (self.metric, *self.more_metrics)
 
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """The task's metrics over evaluation rows and what it answered for them."""
@@ -165,7 +193,7 @@ class Task(ABC):
         return None
 
     def loss_metrics(self, loss: float) -> dict[str, float]:  # noqa: ARG002
-        """Metrics that follow from the mean evaluation loss (perplexity); all others come from ``metrics``."""
+        """Metrics that follow from the mean of ``judged_loss`` (perplexity); all others come from ``metrics``."""
         return {}
 
 

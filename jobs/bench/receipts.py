@@ -91,7 +91,7 @@ def _learn(
     files = {name: write_table(some, place / f"{name}.parquet", boxes=boxes) for name, some in tables.items()}
     told = {"run.family": FAMILY, "run.task": TASK, "run.data": files["train"], "run.output": str(place / "training")}
     given = {name: Given(value=value) for name, value in told.items()}
-    _, how, options = training_for(None, [f"{name}={value}" for name, value in settings.items()], given)
+    _, how, augment, options = training_for(None, [f"{name}={value}" for name, value in settings.items()], given)
     record = train(
         FAMILY,
         TASK,
@@ -100,6 +100,7 @@ def _learn(
         checkpoint=start,
         eval_data=files["held_out"],
         settings=how,
+        augment=augment,
         options=options,
         say=tell,
     )

@@ -155,6 +155,10 @@ class AskingTask(WindowedTask):
         logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=1)
         return cross_entropy(logits, labels, num_items)
 
+    def judged_by(self) -> tuple[Metric, ...]:
+        """F1, and the other measures."""
+        return tuple(Metric(name=name) for name in dict.fromkeys(("f1", *self.measures)))
+
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """Mean of the best value among each question's accepted ``answers``."""
         return judge([str(row["answer"]) for row in answers], [gold_answers(row) for row in gold], self.measures)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from pipelines.family import Metric
 from pipelines.tasks.breakdown import Breakdown, confusion_matrix, label_table
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.scores import label_names, problem_type
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 GOLD = ("label", "labels", "score")
 """Columns that may hold the right answer."""
+
+
+def gold_column(config: PreTrainedConfig) -> str:
+    """The one of them that a checkpoint is trained on."""
+    columns = {"regression": "score", "multi_label_classification": "labels"}
+    return columns.get(problem_type(config), "label")
 
 
 def target_of(row: Row, config: PreTrainedConfig) -> NDArray[np.generic]:
@@ -76,6 +83,13 @@ def summed_loss(
     return summed(logits.float(), labels.float(), reduction="sum") / count
 
 
+def judges(config: PreTrainedConfig) -> tuple[Metric, ...]:
+    """What ``metrics_of`` gives, first what chooses the best model."""
+    if problem_type(config) == "regression":
+        return (Metric(name="mean_squared_error", greater_is_better=False), Metric(name="r2"), Metric(name="pearson"))
+    return (Metric(name="accuracy"), Metric(name="f1"))
+
+
 def metrics_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedConfig) -> dict[str, float]:
     """``accuracy`` and ``f1`` (macro; micro where rows have several labels), or a regression's errors."""
     from sklearn.metrics import accuracy_score, f1_score, mean_squared_error, r2_score
@@ -84,7 +98,11 @@ def metrics_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedCo
     right = np.stack([target_of(row, config) for row in gold])
     if kind == "regression":
         ours = np.array([[row["score"]] for row in answers])
-        return {"mean_squared_error": mean_squared_error(right, ours), "r2": r2_score(right, ours)}
+        return {
+            "mean_squared_error": float(mean_squared_error(right, ours)),
+            "r2": float(r2_score(right, ours)) if len(right) > 1 else 0.0,
+            "pearson": _pearson(right[:, 0].astype(np.float64), ours[:, 0]),
+        }
     if kind == "single_label_classification":
         chosen = np.array([[names.index(str(row["label"]))] for row in answers])
         average = "macro"
@@ -92,6 +110,13 @@ def metrics_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedCo
         chosen, average = np.stack([_chosen(row, names) for row in answers]), "micro"
     f1 = f1_score(right, chosen, average=average, zero_division=0)
     return {"accuracy": float(accuracy_score(right, chosen)), "f1": float(f1)}
+
+
+def _pearson(right_N: NDArray[np.float64], ours_N: NDArray[np.float64]) -> float:
+    """The correlation; 0 where one of the two does not vary."""
+    if len(right_N) < 2 or not right_N.std() or not ours_N.std():
+        return 0.0
+    return float(np.corrcoef(right_N, ours_N)[0, 1])
 
 
 def breakdown_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedConfig) -> Breakdown | None:

@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.family import Batch, Metric
 from pipelines.tasks.base_text import TextOptions, TextTask, pair_of, text_of, unbatch
 from pipelines.tasks.breakdown import Breakdown
-from pipelines.tasks.classification import GOLD, breakdown_of, metrics_of, summed_loss, target_of
+from pipelines.tasks.classification import GOLD, breakdown_of, gold_column, judges, metrics_of, summed_loss, target_of
 from pipelines.tasks.scores import classified
 from stages.base import Row
 from stages.errors import UsageError
@@ -70,6 +70,14 @@ class TextClassification(TextTask):
     def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """Cross entropy, binary cross entropy or squared error, by the problem type."""
         return summed_loss(outputs.logits, labels, num_items, self.model.config)
+
+    def gold_columns(self) -> tuple[str, ...]:
+        """A label, several, or a number."""
+        return (gold_column(self.config),)
+
+    def judged_by(self) -> tuple[Metric, ...]:
+        """Accuracy and F1; of a regression its squared error."""
+        return judges(self.config)
 
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """Accuracy and F1, or for a regression the errors and the correlation."""

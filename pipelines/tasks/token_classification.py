@@ -63,6 +63,7 @@ class TokenClassification(WindowedTask):
     options_type = TokenClassificationOptions
     options: TokenClassificationOptions
     metric = Metric(name="entity_f1")
+    more_metrics = (Metric(name="entity_precision"), Metric(name="entity_recall"), Metric(name="word_accuracy"))
     auto_class = "AutoModelForTokenClassification"
 
     def __init__(self, checkpoint: Checkpoint, options: Options | None = None) -> None:

@@ -23,7 +23,7 @@ from jobs.tracking_pictures import MOST_NAMES, picture
 from jobs.tracking_registry import Registration, check_name
 from jobs.tracking_system import system_metrics
 from jobs.tracking_training import Finished, tell_data, tell_evaluation, tell_model
-from jobs.training.keep import evaluate
+from jobs.training.evaluate import evaluate
 from pipelines import task
 from pipelines.checkpoint import content_of, resolve
 from pipelines.tasks.breakdown import confusion_matrix, label_table

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -12,63 +11,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
+from training_rows import FAMILY, TASK, described, learnable, page, settings, without_dropout, write
 
 from jobs import train as job
 from jobs.train import train
 from jobs.training.data import Encoded, Share, Steps
 from jobs.training.encode import encode, find_tables
+from jobs.training.learn import learn
 from jobs.training.plan import Plan
 from jobs.training.settings import Train
-from jobs.training.worker import work
-from pipelines import Task, task
-from pipelines.checkpoint import resolve
-from stages.base import Row
-from stages.columns import schema
 from stages.errors import UsageError
 from stages.predictor import Predictor
 from stages.settings import Predict
 
 TinyFolder = Callable[[str, str], Path]
-FAMILY, TASK = "layoutlm", "token-classification"
-
-
-def page(words: Sequence[str], labels: Sequence[str] | None = None) -> Row:
-    boxes = [[10 * at, 10, 10 * at + 8, 30] for at in range(len(words))]
-    return {"words": list(words), "boxes": boxes, "labels": list(labels or ["O"] * len(words))}
-
-
-def write(path: Path, rows: Sequence[Row]) -> str:
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema(("words", "boxes", "labels"))), path)
-    return str(path)
-
-
-def learnable(count: int, seed: int) -> list[Row]:
-    """Pages on which the number after ``total`` is the total."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for _ in range(count):
-        before = rng.choice(["the", "of", "city", "date", "order"], rng.integers(1, 6)).tolist()
-        rows.append(
-            page([*before, "total", str(rng.integers(1, 99)), "name"], ["O"] * len(before) + ["O", "B-TOTAL", "O"])
-        )
-    return rows
 
 
 @pytest.fixture
 def plain(tiny: TinyFolder, tmp_path: Path) -> Path:
     """The tiny checkpoint without dropout, so that a step does not depend on how it is shared."""
-    folder = tmp_path / "plain"
-    shutil.copytree(tiny(FAMILY, TASK), folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(
-        json.dumps({**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
-    )
-    return folder
-
-
-def described(folder: Path) -> Task:
-    return task(FAMILY, TASK)(resolve(str(folder)))
+    return without_dropout(tiny(FAMILY, TASK), tmp_path / "plain")
 
 
 # ---- encoding
@@ -121,16 +85,12 @@ def test_every_rank_gets_its_own_examples_and_all_are_dealt(plain: Path, tmp_pat
             steps.set_epoch(epoch)
         batches = [list(steps) for steps in ranks]
         assert len(batches[0]) == len(batches[1]) == len(ranks[0])
-        assert sorted(i for rank in batches for batch in rank for i in batch) == list(range(37))
+        assert sorted(key for rank in batches for batch in rank for key in batch) == [(epoch, n) for n in range(37)]
         epochs.append(batches)
     assert epochs[0] != epochs[1]
 
 
 # ---- training
-
-
-def settings(**changes: object) -> Train:
-    return Train(**{"epochs": 4, "learning_rate": 3e-3, "token_budget": 256, **changes})  # type: ignore[arg-type]
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -150,7 +110,7 @@ def test_two_workers_are_one(plain: Path, tmp_path: Path) -> None:
     )
     models, steps = [weights(out / "model")], [two.steps]
     for how in (settings(epochs=3, token_budget=64), settings(epochs=3, token_budget=20, accumulate=2)):
-        one = work({"plan": Plan(task=described(plain), settings=how, output=str(out))})
+        one = learn(Plan(task=described(plain), settings=how, output=str(out)), torch.device("cpu"))
         assert one is not None
         steps.append(one.steps)
         models.append(weights(out / "model"))
@@ -224,8 +184,6 @@ def test_wrong_calls_are_told_in_one_line(plain: Path, tmp_path: Path, tiny: Tin
     out = str(tmp_path / "out")
     with pytest.raises(UsageError, match=r"bert features cannot be trained; of bert there can: .*token-classification"):
         train("bert", "features", data, out, checkpoint=str(tiny("bert", "features")))
-    with pytest.raises(UsageError, match="s3://bucket/out"):
-        train(FAMILY, TASK, data, "s3://bucket/out", checkpoint=str(plain))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "page.png").write_bytes(b"\x89PNG")
     with pytest.raises(UsageError, match=r"no training table at .*empty"):
