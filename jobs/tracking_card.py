@@ -16,7 +16,7 @@ import yaml
 
 import pipelines
 from jobs.tracking_store import redact
-from pipelines import Task
+from pipelines import Metric, Task
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "mlflow")
 """What a trained checkpoint is loaded and answered with."""
@@ -55,6 +55,8 @@ class Card:
     data: Data
     evaluation: Data | None
     metrics: Mapping[str, float]
+    metric: Metric
+    """The one of them that decides."""
     settings: Mapping[str, object]
     """Of the training, by name."""
     steps: int

@@ -14,7 +14,6 @@ from jobs.tracking_pictures import picture
 from jobs.tracking_registry import Judged, Registration, register
 from jobs.tracking_store import redact
 from jobs.training.plan import EVALUATION
-from pipelines import Task
 from pipelines.checkpoint import resolve
 from pipelines.tasks.breakdown import Breakdown
 from stages.base import Row
@@ -81,7 +80,7 @@ def tell_model(tracking: Tracking, done: Finished, name: str | None) -> Registra
                 run,
                 judged=_judged(done.card),
                 tags=_tags(done.card),
-                judge=lambda ref: _judge(ref, done.card.task, done.rows),
+                judge=lambda ref: _judge(ref, done),
             )
         )
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -96,11 +95,9 @@ def tell_model(tracking: Tracking, done: Finished, name: str | None) -> Registra
 
 
 def _judged(card: Card) -> Judged:
-    metric = card.task.metric
-    assert metric is not None
-    value = card.metrics.get(metric.name) if card.evaluation else None
+    value = card.metrics.get(card.metric.name) if card.evaluation else None
     digest = card.evaluation.digest if card.evaluation else ""
-    return Judged(task=card.task.name, metric=metric, value=value, digest=digest)
+    return Judged(task=card.task.name, metric=card.metric, value=value, digest=digest)
 
 
 def _tags(card: Card) -> dict[str, str]:
@@ -113,12 +110,11 @@ def _tags(card: Card) -> dict[str, str]:
     }
 
 
-def _judge(ref: str, task: Task, rows: Sequence[Row]) -> float:
-    """The metric of a registered model on ``rows``. Raises MantaError where it cannot answer them."""
+def _judge(ref: str, done: Finished) -> float:
+    """The metric of a registered model on the same rows. Raises MantaError where it cannot answer them."""
     from jobs.training.evaluate import evaluate
 
-    assert task.metric is not None
     try:
-        return evaluate(task, resolve(ref).folder, rows).metrics[task.metric.name]
+        return evaluate(done.card.task, resolve(ref).folder, done.rows).metrics[done.card.metric.name]
     except RowError as error:
         raise MantaError(error.message) from error

@@ -33,7 +33,7 @@ from jobs.training.record import TrainRecord
 from jobs.training.room import check_room, share_of, wait_for_room
 from jobs.training.settings import Augment, Train
 from jobs.training.sources import Sources, find_sources
-from pipelines import Checkpoint, Options, Task
+from pipelines import Checkpoint, Metric, Options, Task
 from pipelines.checkpoint import resolve
 from pipelines.rehearsal import rehearse
 from stages.base import Row
@@ -129,6 +129,8 @@ class _Job:
     push_to_hub: str | None
     """Repository."""
     evaluation: tuple[Row, ...] = ()
+    metric: Metric = field(init=False)
+    """What chooses the best model."""
     asked: Mapping[str, str] = field(default_factory=dict)
     begun: Begun | None = None
     """What it goes on with."""
@@ -178,7 +180,7 @@ def _check(tried: Task, job: _Job) -> None:
     from jobs.training import model
 
     settings = job.settings
-    choose_metric(tried, settings.metric)
+    job.metric = choose_metric(tried, settings.metric)
     model.check(tried.model, settings)
     if not job.evaluation:
         for name in ("metric", "patience", "evaluate_steps"):
@@ -364,6 +366,7 @@ def _named(job: _Job, outcome: Outcome, model: str, tracking: Tracking) -> tuple
             data=job.sources.data,
             evaluation=job.sources.evaluation,
             metrics=outcome.metrics,
+            metric=job.metric,
             settings={name: one for name, one in job.asked.items() if "." in name},
             steps=outcome.steps,
         )

@@ -24,7 +24,7 @@ from jobs.tracking_registry import Registration, check_name
 from jobs.tracking_system import system_metrics
 from jobs.tracking_training import Finished, tell_data, tell_evaluation, tell_model
 from jobs.training.evaluate import evaluate
-from pipelines import task
+from pipelines import Metric, task
 from pipelines.checkpoint import content_of, resolve
 from pipelines.tasks.breakdown import confusion_matrix, label_table
 from stages.base import Row
@@ -59,6 +59,7 @@ def card(folder: Path, metrics: Mapping[str, float] | None = None, digest: str =
         data=Data(name="train.parquet", digest="d1", rows=9),
         evaluation=Data(name="test.parquet", digest=digest, rows=3) if metrics else None,
         metrics=metrics or {},
+        metric=Metric(name="accuracy"),
         settings={"epochs": 3.0},
         steps=7,
     )
@@ -239,7 +240,11 @@ def test_the_champion_moves_only_when_the_same_data_says_so(tracking: Tracking, 
 def test_a_champion_of_another_task_stays(tracking: Tracking, folder: Path, tiny: TinyFolder) -> None:
     registered(tracking, Finished(card=card(folder, {"accuracy": 0.1}), model=str(folder)), "mixed")
     other = tiny("bert", "token-classification")
-    changed = replace(card(folder, {"entity_f1": 0.9}), task=task("bert", "token-classification")(resolve(str(other))))
+    changed = replace(
+        card(folder, {"entity_f1": 0.9}),
+        task=task("bert", "token-classification")(resolve(str(other))),
+        metric=Metric(name="entity_f1"),
+    )
     found = registered(tracking, Finished(card=changed, model=str(folder)), "mixed")
     assert not found.champion
     assert "another task, text-classification" in found.against
