@@ -7,6 +7,8 @@ receipt is held out to choose the best epoch, so that the test split is looked a
 
 from __future__ import annotations
 
+import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +40,8 @@ SETTINGS = {
     "augment.word_dropout": "0.1",
 }
 """What ``manta train --set`` is told."""
+CURVE, EVALUATED = "curve.jsonl", "eval_entity_f1"
+"""What a training leaves of its curve, and the figure in it."""
 QUICK = {**SETTINGS, "train.epochs": "1"}
 QUICK_RECEIPTS = 40
 HELD_OUT = 10
@@ -111,21 +115,24 @@ def _learn(
 def _judge(record: TrainRecord, result: Result, test: Sequence[Receipt]) -> _Learned:
     from seqeval.metrics import f1_score
 
-    from jobs.tracking_store import open_client, store_for
-
     rows = {row["uri"]: row for row in result.rows.to_table().to_pylist()}
     gold = [cast("list[str]", one.row["labels"]) for one in test]
     spans = float(f1_score(gold, [rows[one.name]["word_labels"] for one in test], zero_division=0))
     found = score_fields(
         {one.name: one.fields for one in test}, {name: best_fields(row["entities"]) for name, row in rows.items()}
     )
-    client = open_client(store_for(str(Path(record.model).parent)))
-    loss = client.get_metric_history(record.mlflow_run_id, "loss")
-    curve = [
-        (point.step, max(loss, key=lambda each: -abs(each.step - point.step)).value, point.value)
-        for point in client.get_metric_history(record.mlflow_run_id, "eval_entity_f1")
-    ]
+    curve = _curve(Path(record.model).parent / CURVE)
     return _Learned(record=record, curve=curve, spans=spans, exact=found.exact, letters=found.letters)
+
+
+def _curve(file: Path) -> list[tuple[int, float, float]]:
+    """What the training wrote down: each evaluation, with the last loss that was told before it."""
+    points, found, loss = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()], [], math.nan
+    for point in points:
+        loss = point.get("loss", loss)
+        if EVALUATED in point:
+            found.append((point["step"], loss, point[EVALUATED]))
+    return found
 
 
 def _own_ocr(scratch: Path, test: Sequence[Receipt], model: str) -> Table:
