@@ -29,7 +29,7 @@ from jobs.training.curve import Curve, listening
 from jobs.training.encode import Tables, check_labels, encode, summary
 from jobs.training.fit import TrainingError, fit
 from jobs.training.plan import EVALUATION, MODEL, Outcome, Plan, choose_metric
-from jobs.training.record import TrainRecord
+from jobs.training.record import RECORD, TrainRecord
 from jobs.training.room import check_room, share_of, wait_for_room
 from jobs.training.settings import Augment, Train
 from jobs.training.sources import Sources, find_sources
@@ -45,9 +45,7 @@ __all__ = ["TrainRecord", "TrainingError", "train"]
 
 Say = Callable[[str], None]
 """Where lines for a person go."""
-RECORD, CURVE = "train.json", "curve.jsonl"
-_HOW = ("restarts", "min_workers", "wait_s", "left_out")
-"""Settings that may change when a training goes on: they do not change its result."""
+CURVE = "curve.jsonl"
 
 
 def train(  # noqa: PLR0913 - the options of the command line, each by name
@@ -98,10 +96,12 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
         push_to_hub=push_to_hub,
     )
     _check(tried, job)
-    job.asked = _asked(job)
-    done = _found(job, resume=resume)
-    if done is not None:
-        return done
+    job.asked = beginnings.asked(job.family, job.task, job.settings, job.augment, _digests(sources))
+    there = beginnings.find(job.output, job.asked, resume=resume)
+    if isinstance(there, TrainRecord):
+        job.say(f"{job.output} holds this training, done; nothing is left to do")
+        return there
+    job.begun = there
     with (
         Lease(job.storage, Holder.me(f"train {family} {task}")),
         _tracked(job, {"data": data, "eval_data": eval_data or ""}) as tracking,
@@ -189,51 +189,8 @@ def _check(tried: Task, job: _Job) -> None:
     check_labels(tried, job.evaluation)
 
 
-def _asked(job: _Job) -> dict[str, str]:
-    """What decides the result, by name."""
-    settings = {f"train.{name}": one for name, one in dataclasses.asdict(job.settings).items() if name not in _HOW}
-    augment = {f"augment.{name}": one for name, one in dataclasses.asdict(job.augment).items()}
-    options = {f"task.{name}": one for name, one in dataclasses.asdict(job.task.options).items()}
-    told: dict[str, object] = {
-        "family": job.family,
-        "task": job.task.name,
-        "checkpoint": job.task.checkpoint.content,
-        "data": job.sources.data.digest,
-        "eval_data": job.sources.evaluation.digest if job.sources.evaluation else "",
-        **settings,
-        **augment,
-        **options,
-    }
-    return {name: str(one) for name, one in told.items()}
-
-
-def _found(job: _Job, *, resume: bool) -> TrainRecord | None:
-    """What is in the output already: the record of the same training, done; else ``job.begun`` is what began there.
-
-    Raises UsageError where something else began, or something began and nobody said to go on with it.
-    """
-    begun = beginnings.read(job.output)
-    if begun is not None and not beginnings.has_checkpoint(job.output):
-        begun = None  # nothing was learned yet
-    if not resume:
-        if begun is not None:
-            raise UsageError(
-                f"{job.output} holds a training that did not end: go on with --resume, or name another --output, or "
-                f"delete {job.output}/{beginnings.TRAINER}",
-            )
-        return None
-    if begun is not None:
-        beginnings.refuse_others(job.output, begun, job.asked)
-        job.begun = begun
-        return None
-    try:
-        record = TrainRecord.from_json(job.storage.read(RECORD))
-    except FileNotFoundError:
-        return None
-    if record.asked != job.asked:
-        return None
-    job.say(f"{job.output} holds this training, done; nothing is left to do")
-    return record
+def _digests(sources: Sources) -> dict[str, str]:
+    return {"data": sources.data.digest, "eval_data": sources.evaluation.digest if sources.evaluation else ""}
 
 
 # ---- at work
@@ -341,8 +298,8 @@ def _finished(
         seconds={**job.seconds, "loop": round(outcome.seconds, 2)},
         mlflow_run_id=tracking.run_id,
         asked=job.asked,
-        data_digest=job.sources.data.digest,
-        eval_digest=job.sources.evaluation.digest if job.sources.evaluation else "",
+        data_digest=job.asked["data"],
+        eval_digest=job.asked["eval_data"],
     )
     job.storage.put(RECORD, record.to_json().encode())  # naming the model may fail, and the training is done
     registered, pushed = _named(job, outcome, record.model, tracking)

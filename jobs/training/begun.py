@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.training.record import RECORD, TrainRecord
+from jobs.training.settings import Augment, Train
+from pipelines import Task
 from stages.errors import UsageError
 from stages.storage import open_storage
 
@@ -24,6 +27,9 @@ RUN = "ray"
 _FILE = f"{TRAINER}/begun.json"
 _CHECKPOINTS = "checkpoint_manager_snapshot.json"
 """What Ray Train 2.60 writes beside checkpoints once there is one."""
+
+_HOW = ("restarts", "min_workers", "wait_s", "left_out")
+"""Settings that may change when a training goes on: they do not change its result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +57,55 @@ def read(output: str) -> Begun | None:
         return None
 
 
-def refuse_others(output: str, begun: Begun, asked: Mapping[str, str]) -> None:
-    """Raises UsageError where another training is asked for than began here, with what differs."""
+def asked(family: str, task: Task, settings: Train, augment: Augment, digests: Mapping[str, str]) -> dict[str, str]:
+    """What decides a training's result, by name; ``digests`` are the data's."""
+    sections: dict[str, Mapping[str, object]] = {
+        "train": {name: one for name, one in asdict(settings).items() if name not in _HOW},
+        "augment": asdict(augment),
+        "task": asdict(task.options),
+    }
+    told: dict[str, object] = {"family": family, "task": task.name, "checkpoint": task.checkpoint.content, **digests}
+    told |= {f"{name}.{key}": one for name, section in sections.items() for key, one in section.items()}
+    return {name: str(one) for name, one in told.items()}
+
+
+def find(output: str, asked: Mapping[str, str], *, resume: bool) -> Begun | TrainRecord | None:
+    """What the output holds of this training: where it began, its record where it is done; None where it is new.
+
+    Raises UsageError where another began there, or where this one did and nobody said to go on with it.
+    """
+    begun = read(output)
+    if begun is not None and not _has_checkpoint(output):
+        begun = None  # nothing was learned yet
+    if begun is not None and not resume:
+        raise UsageError(
+            f"{output} holds a training that did not end: go on with --resume, or name another --output, or delete "
+            f"{output}/{TRAINER}",
+        )
+    if begun is not None:
+        _refuse_others(output, begun, asked)
+        return begun
+    return _record(output, asked) if resume else None
+
+
+def _refuse_others(output: str, begun: Begun, asked: Mapping[str, str]) -> None:
     differ = [f"{name} {begun.asked.get(name)} → {one}" for name, one in asked.items() if begun.asked.get(name) != one]
     if differ:
         told = "; ".join(differ[:4])
         raise UsageError(f"--resume goes on with what began in {output}, but this differs: {told}")
 
 
-def has_checkpoint(output: str) -> bool:
-    """Whether there is anything to go on from."""
+def _has_checkpoint(output: str) -> bool:
     return any(Path(one.name).name == _CHECKPOINTS for one in open_storage(output).list(f"{TRAINER}/{RUN}/"))
+
+
+def _record(output: str, asked: Mapping[str, str]) -> TrainRecord | None:
+    """The record of the same training, done."""
+    try:
+        record = TrainRecord.from_json(open_storage(output).read(RECORD))
+    except FileNotFoundError:
+        return None
+    return record if record.asked == asked else None
 
 
 def forget(output: str) -> None:

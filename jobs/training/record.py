@@ -1,18 +1,19 @@
-"""The record of a training: what ``train.json`` holds and ``--json`` prints."""
+"""What a training did: ``OUTPUT/train.json``."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from jobs.tracking_registry import Registration
+
+RECORD = "train.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecord:
-    """What a training did; ``OUTPUT/train.json``."""
+    """What a training did."""
 
     family: str
     task: str
@@ -46,7 +47,7 @@ class TrainRecord:
 
     def to_json(self) -> str:
         """The record as indented JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        return json.dumps(asdict(self), indent=2)
 
     @classmethod
     def from_json(cls, text: bytes) -> TrainRecord:

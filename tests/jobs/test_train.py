@@ -16,11 +16,13 @@ from safetensors.numpy import load_file
 from training_rows import FAMILY, TASK, described, learnable, page, settings, without_dropout, write
 
 from jobs import train as job
-from jobs.train import train
+from jobs.train import TrainingError, train
+from jobs.training import room
 from jobs.training.data import Encoded, Share, Steps
 from jobs.training.encode import encode, find_tables
 from jobs.training.learn import learn
 from jobs.training.plan import Plan
+from jobs.training.room import wait_for_room
 from jobs.training.settings import Train
 from stages.errors import UsageError
 from stages.predictor import Predictor
@@ -201,10 +203,59 @@ def test_more_workers_than_the_cluster_has_are_refused(plain: Path, tmp_path: Pa
         train(FAMILY, TASK, data, str(tmp_path / "out"), checkpoint=str(plain), workers=3)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": -1.0}, {"token_budget": 0}, {"warmup": -0.1}])
-def test_settings_out_of_bounds(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        Train(**wrong)  # type: ignore[arg-type]
+@pytest.mark.usefixtures("ray_local")
+def test_room_is_waited_for_and_then_given_up() -> None:
+    said: list[str] = []
+    with pytest.raises(
+        UsageError, match=r"no room for 3 workers of 1 CPU each within 1 s; the cluster has \d CPU free"
+    ):
+        wait_for_room(3, {"CPU": 1}, 1.0, said.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "TOLD_S", 0.2)
+        with pytest.raises(UsageError):
+            wait_for_room(3, {"CPU": 1}, 1.0, said.append)
+    assert said[0].startswith("waiting for room for 3 workers of 1 CPU each; the cluster has ")
+    wait_for_room(2, {"CPU": 1}, 20.0, said.append)
+
+
+def test_what_can_be_known_is_told_before_anything_starts(plain: Path, tmp_path: Path, tiny: TinyFolder) -> None:
+    data, out = write(tmp_path / "data.parquet", learnable(2, 5)), str(tmp_path / "out")
+
+    def refused(match: str, *, rows: str = data, more: str | None = None, **changes: object) -> None:
+        with pytest.raises(UsageError, match=match):
+            train(FAMILY, TASK, rows, out, checkpoint=str(plain), eval_data=more, settings=settings(**changes))
+
+    refused("the table has no rows: .*empty.parquet", rows=write(tmp_path / "empty.parquet", []))
+    refused("the table has no rows: .*empty.parquet", more=str(tmp_path / "empty.parquet"))
+    wrong = write(tmp_path / "wrong.parquet", [*learnable(2, 5), page(["a", "b"], ["O"])])
+    refused("wrong.parquet.*, row 2: the row has 2 words but 1 labels", more=wrong)
+    unknown = write(tmp_path / "unknown.parquet", [page(["a"], ["B-NOTHING"])])
+    refused("unknown.parquet.*, row 0: the checkpoint knows no label 'B-NOTHING'; it has: O, ", more=unknown)
+    refused("train.metric: token-classification is not judged by 'rouge'; there are: ", more=data, metric="rouge")
+    refused("train.patience needs rows to judge the model by: name them with --eval-data", patience=2)
+    refused("train.frozen: 'nothing' fits no parameter", frozen=("nothing",))
+    with pytest.raises(UsageError, match="bert"):
+        train(FAMILY, TASK, data, out, checkpoint=str(tiny("bert", "token-classification")))
+    assert not Path(out).exists()
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_bad_rows_are_refused_unless_some_are_admitted(plain: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "data.parquet", [*learnable(3, 5), page(["a", "b"], ["O"])])
+    told = "1 training rows left out; the first is row 3 of .*2 words but 1 labels; mend them, or .*train.left_out=0.25"
+    with pytest.raises(UsageError, match=told):
+        train(FAMILY, TASK, data, str(tmp_path / "out"), checkpoint=str(plain), settings=settings(left_out=0.2))
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoints_model(plain: Path, tmp_path: Path) -> None:
+    data, out = write(tmp_path / "data.parquet", learnable(60, 5)), tmp_path / "out"
+    how = settings(learning_rate=1e30, warmup=0, max_grad_norm=0, checkpoint_steps=1, token_budget=64)
+    told = r"stopped at step \d+: the loss is not a number .*; the last good model is in .*out/model. Try a lower"
+    with pytest.raises(TrainingError, match=told):
+        train(FAMILY, TASK, data, str(out), checkpoint=str(plain), settings=how)
+    assert all(np.isfinite(one).all() for one in weights(out / "model").values())
+    assert not (out / "trainer").exists()
 
 
 def test_a_plan_can_be_sent(plain: Path, tmp_path: Path) -> None:
