@@ -171,7 +171,7 @@ def test_another_metric_chooses(learned: Learn, tmp_path: Path) -> None:
     )
     accuracies = told.of("eval_word_accuracy")
     assert done.metrics["word_accuracy"] == max(accuracies.values()) > accuracies[1]
-    again = evaluate(described(tmp_path / "out" / "model"), tmp_path / "out" / "model", _rows(learnable(8, 1)))
+    again = evaluate(described(tmp_path / "out" / "model"), tmp_path / "out" / "model", _rows(learnable(8, 1))).metrics
     assert again["word_accuracy"] == done.metrics["word_accuracy"]
 
 
@@ -193,9 +193,9 @@ def test_a_metric_that_does_not_exist(plain: Path) -> None:
 def test_perplexity_is_judged_by_the_loss(tiny, name: str, row: dict[str, object], metric: str) -> None:
     folder = tiny("bert", name)
     rows = _rows([row] * 5)
-    found = evaluate(task("bert", name)(resolve(str(folder))), folder, rows)
+    found = evaluate(task("bert", name)(resolve(str(folder))), folder, rows).metrics
     assert found[metric] > 1
-    assert found == evaluate(task("bert", name)(resolve(str(folder))), folder, rows)
+    assert found == evaluate(task("bert", name)(resolve(str(folder))), folder, rows).metrics
     assert ("next_sentence_accuracy" in found) == (name == "pretraining")
 
 
@@ -211,7 +211,7 @@ def test_a_regression_is_judged_by_its_error(tiny, tmp_path: Path) -> None:
     assert choose_metric(one, "").name == "mean_squared_error"
     assert not choose_metric(one, "").greater_is_better
     assert one.gold_columns() == ("score",)
-    found = evaluate(one, folder, _rows([{"text": "good", "score": 1.0}, {"text": "bad dog", "score": -1.0}]))
+    found = evaluate(one, folder, _rows([{"text": "good", "score": 1.0}, {"text": "bad dog", "score": -1.0}])).metrics
     assert {"mean_squared_error", "r2", "pearson"} < set(found)
 
 
