@@ -9,7 +9,8 @@ loss and gradients of heads that ignore ``num_items_in_batch`` by accumulation s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,11 @@ class TaskTrainer(Trainer):
             raise NotFiniteError(self.state.global_step + 1)
         return norm
 
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Nothing is deferred: gradients of accumulated batches stay sharded too, for which FSDP is there."""
+        yield
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """A point of the curve. Raises NotFiniteError where the loss is none."""
         if not math.isfinite(logs.get("loss", 0.0)):
@@ -185,8 +191,8 @@ def _arguments(plan: Plan, scratch: Path, device: torch.device) -> TrainingArgum
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         gradient_accumulation_steps=settings.accumulate * shares.turns,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         average_tokens_across_devices=True,
         bf16=format_ == "bfloat16",
         fp16=format_ == "float16",

@@ -50,8 +50,8 @@ def one_step(
     AcceleratorState._reset_state(reset_partial_state=True)  # one process, several trainings
     described = task(family, name)(Checkpoint(ref="tiny", path=folder, content="0"))
     own = Path(scratch, str(rank))
-    write_encoded(described, own)
     how = {"batch_norm": "frozen", **json.loads(more)}
+    write_encoded(described, own, one_length=how["batch_norm"] == "synchronised")
     budget, shares = how.pop("budget", budget), how.pop("shares", 0)
     settings = Train(epochs=1, accumulate=1_000, token_budget=budget, max_grad_norm=0, **how)
     plan = Plan(task=described, settings=settings, output=str(own), shares=shares)
@@ -80,7 +80,7 @@ def five_steps(
     AcceleratorState._reset_state(reset_partial_state=True)
     described = task(family, name)(Checkpoint(ref="tiny", path=folder, content="0"))
     own, told = Path(scratch, str(rank)), Told()
-    write_encoded(described, own)
+    write_encoded(described, own, one_length=True)
     settings = Train(epochs=5, token_budget=WHOLE, learning_rate=1e-4, warmup=0)
     learn(Plan(task=described, settings=settings, output=str(own), points=told), torch.device("cpu"))  # type: ignore[arg-type]
     return told.of("loss"), {key: one.clone() for key, one in described.model.state_dict().items()}
@@ -102,14 +102,18 @@ class Gradients(TrainerCallback):
         control.should_log = True
 
 
-def write_encoded(described: Task, output: Path) -> None:
-    """Rows of like length with right answers, encoded with what an epoch would draw, the same each time."""
+def write_encoded(described: Task, output: Path, *, one_length: bool) -> None:
+    """Rows of like length, or of one length, which are one batch, with right answers."""
     described.load_processor()
-    rows = [gold_row(described, row, seed=n) for n, row in enumerate(sample_rows(type(described), sizes=[4] * ROWS))]
+    sizes = [4] * ROWS * (3 if one_length else 1)
+    rows = [gold_row(described, row, seed=n) for n, row in enumerate(sample_rows(type(described), sizes=sizes))]
     examples = [described.encode_labels(one, described.encode(one)) for row in rows for one in described.records(row)]
     counts = Counter(one.group for some in examples for one in some)
     group = max(counts, key=lambda each: (counts[each] >= 4, each))  # not that of rows with a single choice
     alike = [[one for one in some if one.group == group] for some in examples]
+    if one_length:
+        longest = Counter(one.length for some in alike for one in some).most_common(1)[0][0]
+        alike = [[one for one in some if one.length == longest] for some in alike]
     packed = [pack(some) for some in alike if some]
     (output / "encoded").mkdir(parents=True)
     pq.write_table(pa.table({"encoded": pa.array(packed, ENCODED)}), output / "encoded" / "0.parquet")

@@ -180,7 +180,7 @@ def test_every_option_reaches_the_training(manta, monkeypatch) -> None:
     words = (
         "train", "bert", "--task", "text-classification", "--data", "d", "--eval-data", "e", "--output", "o",
         "--checkpoint", "ck", "--workers", 2, "--address", "auto", "--set", "train.epochs=2", "--set", "task.top_k=1",
-        "--set", "augment.box_jitter=5", "--resume",
+        "--set", "augment.box_jitter=5", "--resume", "--register", "n", "--push-to-hub", "me/n",
     )  # fmt: skip
     assert manta(*words) == (0, "o/model\n", "")
     assert asked == {
@@ -190,6 +190,8 @@ def test_every_option_reaches_the_training(manta, monkeypatch) -> None:
         "workers": 2,
         "address": "auto",
         "resume": True,
+        "register": "n",
+        "push_to_hub": "me/n",
         "settings": Train(epochs=2),
         "augment": Augment(box_jitter=5),
         "options": family("bert").task("text-classification").options_type(top_k=1),

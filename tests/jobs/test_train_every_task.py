@@ -54,10 +54,9 @@ def test_a_step_is_the_same_however_it_is_shared(gloo, tiny, tmp_path, family_na
 
     if whole.normed:  # norms over all examples of a step, so the step must be one batch
         one = step(str(tmp_path / "normed"), json.dumps({"batch_norm": "synchronised"}))
-        assert one.batches == 1
+        assert one.batches == 1 < one.examples
         for rank in shared(str(tmp_path / "both"), json.dumps({"batch_norm": "synchronised"}), world=2):
             assert difference(rank, one) < 1e-5
-        assert difference(one, whole) > 1e-3, "the test would not notice norms of their own"
 
 
 @pytest.mark.parametrize("task_name", ["token-classification", "document-classification"])
