@@ -127,8 +127,10 @@ def _judge(record: TrainRecord, result: Result, test: Sequence[Receipt]) -> _Lea
 
 def _curve(file: Path) -> list[tuple[int, float, float]]:
     """What the training wrote down: each evaluation, with the last loss that was told before it."""
-    points, found, loss = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()], [], math.nan
-    for point in points:
+    found: list[tuple[int, float, float]] = []
+    loss = math.nan
+    for line in file.read_text(encoding="utf-8").splitlines():
+        point = json.loads(line)
         loss = point.get("loss", loss)
         if EVALUATED in point:
             found.append((point["step"], loss, point[EVALUATED]))
@@ -155,7 +157,8 @@ def _ceiling(test: Sequence[Receipt]) -> tuple[float, float]:
     """The score of the gold labels' own words: slips of the key fields and of the lines are nobody's to find."""
     from pipelines.tasks.entities import Scheme
 
-    scheme, found = Scheme(LABELS), {}
+    scheme = Scheme(LABELS)
+    found: dict[str, dict[str, str]] = {}
     for one in test:
         words, labels = cast("list[str]", one.row["words"]), cast("list[str]", one.row["labels"])
         entities = scheme.entities(labels, [1.0] * len(labels))

@@ -83,7 +83,9 @@ class _Spelled:
 
     def runs(self, value: str) -> list[Run]:
         """Runs of whole words that spell the value; where there are none, those of which it is a part."""
-        wanted, found, inside, at = _plain(value), [], [], -1
+        found: list[Run] = []
+        inside: list[Run] = []
+        wanted, at = _plain(value), -1
         while wanted and (at := self.text.find(wanted, at + 1)) >= 0:
             end = at + len(wanted)
             whole = at in self.starts and end in self.starts
