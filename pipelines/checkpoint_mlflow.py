@@ -22,6 +22,7 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is the answer's
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # its own 7 with a growing pause make minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
 }
