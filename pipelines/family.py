@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pipelines.tasks.breakdown import Breakdown
 
 Batch = Mapping[str, "torch.Tensor"]
+IGNORED = -100
+"""A label that no loss counts; what ``labels`` are padded with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +176,6 @@ class Task(ABC):
     def judged_loss(self, outputs: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
         """Of a batch, the sum that ``loss_metrics`` follow from, and its number of items. The whole loss, unless the
         task says otherwise."""
-        from pipelines.tasks.padding import IGNORED
-
         count = (labels != IGNORED).sum()
         return self.loss(outputs, labels, count) * count, count
 

@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,7 +37,7 @@ QUICK_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads":
 def measure(ask: Ask) -> Report:
     """Samples a second of each, and the ratios."""
     ask.refuse_data("train")
-    count, turns = (QUICK_ROWS, 1) if ask.quick else (ROWS, 3)
+    count, turns, sizes = (QUICK_ROWS, 1, QUICK_SIZES) if ask.quick else (ROWS, 3, SIZES)
     with tempfile.TemporaryDirectory(prefix="manta-bench-") as name:
         folder = Path(name)
         digest = _inputs(folder, count, small=ask.quick)
@@ -67,7 +68,7 @@ def measure(ask: Ask) -> Report:
         tables=(Table(title=f"One epoch over {count} texts, {WORKERS} workers, float32", columns=columns, rows=rows),),
         checks=() if ask.quick else checks,
         notes=(
-            f"BERT of {SIZES['num_hidden_layers']} layers, {SIZES['hidden_size']} wide, random weights; texts of 4 to "
+            f"BERT of {sizes['num_hidden_layers']} layers, {sizes['hidden_size']} wide, random weights; texts of 4 to "
             f"480 words (sha256 {digest}), cut at {longest} tokens; medians of {turns}",
             f"batches of {BATCH} rows a worker for the Trainer, of {BUDGET} padded tokens a worker for ours",
         ),
@@ -82,12 +83,13 @@ def _inputs(folder: Path, count: int, *, small: bool) -> str:
     from pipelines.tasks.tiny import vocabulary, write_model, write_tokenizer
 
     longest = 64 if small else 256
+    sizes: dict[str, Any] = dict(QUICK_SIZES if small else SIZES)
     config = BertConfig(
         vocab_size=len(vocabulary()),
         max_position_embeddings=longest,
         id2label=dict(enumerate(LABELS)),
         label2id={label: number for number, label in enumerate(LABELS)},
-        **(QUICK_SIZES if small else SIZES),
+        **sizes,
     )
     (folder / "model").mkdir()
     write_tokenizer(folder / "model", max_length=longest)

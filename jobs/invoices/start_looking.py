@@ -128,6 +128,6 @@ def _aim(encoder: Any) -> None:  # noqa: ANN401 - Encoder
 def _fill(table: torch.nn.Linear, bins_D: torch.Tensor, head: int, look: Bias) -> None:
     """A head's bias in each bin: the mean over the distances that fall into it."""
     most = len(bins_D) // 2
-    for number in bins_D.unique().tolist():
+    for number in sorted(set(bins_D.tolist())):
         distances = ((bins_D == number).nonzero().flatten() - most).tolist()
         table.weight[head, number] = sum(map(look, distances)) / len(distances)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +42,14 @@ def write(trainer: TaskTrainer, task: Task, folder: Path, notes: Mapping[str, An
     """This rank's part of a checkpoint into an empty folder. Collective."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    optimizer = get_optimizer_state_dict(task.model, trainer.optimizer.optimizer, options=_WHOLE)
+    at_work = _AtWork.of(trainer)
+    optimizer = get_optimizer_state_dict(task.model, at_work.optimizer, options=_WHOLE)
     weights = weights_of(task)
     trainer._save_rng_state(str(folder))
     if trainer.is_world_process_zero():
         save(task, folder / MODEL, weights)
         torch.save(optimizer, folder / _OPTIMIZER)
-        torch.save(trainer.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
+        torch.save(at_work.scheduler.state_dict(), folder / SCHEDULER_NAME)
         trainer._save_scaler(str(folder))
         trainer.state.save_to_json(str(folder / TRAINER_STATE_NAME))
         (folder / _NOTES).write_text(json.dumps(notes), encoding="utf-8")
@@ -62,22 +64,36 @@ def read_notes(folder: Path) -> dict[str, Any]:
 def read_optimizer(trainer: TaskTrainer, task: Task, folder: Path) -> None:
     """Puts optimizer and learning rate where they were. Collective."""
     state = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
-    optimizer = trainer.optimizer.optimizer
-    set_optimizer_state_dict(task.model, optimizer, state, options=StateDictOptions(full_state_dict=True))
-    trainer.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULER_NAME, weights_only=True))
+    at_work = _AtWork.of(trainer)
+    options = StateDictOptions(full_state_dict=True, strict=False)  # what no loss depends on has no state
+    set_optimizer_state_dict(task.model, at_work.optimizer, state, options=options)
+    at_work.scheduler.load_state_dict(torch.load(folder / SCHEDULER_NAME, weights_only=True))
 
 
-def weights_of(task: Task) -> Mapping[str, torch.Tensor] | None:
+@dataclass(frozen=True, kw_only=True)
+class _AtWork:
+    """What a Trainer has once it has begun."""
+
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+
+    @classmethod
+    def of(cls, trainer: TaskTrainer) -> _AtWork:
+        wrapped: Any = trainer.optimizer  # accelerate's, around torch's
+        assert trainer.lr_scheduler is not None
+        return cls(optimizer=wrapped.optimizer, scheduler=trainer.lr_scheduler)
+
+
+def weights_of(task: Task) -> dict[str, Any] | None:
     """The whole model's weights where it is sharded, on rank 0; None where every rank has them anyway. Collective."""
     from torch.distributed.fsdp import FSDPModule
 
     if not isinstance(task.model, FSDPModule):
         return None
-    weights: Mapping[str, torch.Tensor] = get_model_state_dict(task.model, options=_WHOLE)
-    return weights
+    return get_model_state_dict(task.model, options=_WHOLE)
 
 
-def save(task: Task, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+def save(task: Task, folder: Path, weights: dict[str, Any] | None = None) -> None:
     """The task's model as a checkpoint: weights as safetensors, configuration, and the tokenizer it came with."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in content_files(at_hand(task.checkpoint)):

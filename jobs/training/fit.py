@@ -45,7 +45,9 @@ def fit(plan: Plan, *, workers: int, share: Mapping[str, float]) -> Outcome:
         train_loop_config={"plan": plan},
         torch_config=TorchConfig(timeout_s=LONGEST_S),
         scaling_config=ScalingConfig(
-            num_workers=_workers(settings, workers), use_gpu="GPU" in share, resources_per_worker=dict(share)
+            num_workers=_workers(settings, workers),  # type: ignore[arg-type]  # declared as version 1's
+            use_gpu="GPU" in share,
+            resources_per_worker=dict(share),
         ),
         run_config=_run_config(RunConfig, settings, path, file_system),
     )
@@ -69,7 +71,10 @@ def _run_config(kind: Any, settings: Train, path: str, file_system: Any) -> Any:
         storage_path=path,
         storage_filesystem=file_system,
         checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
-        failure_config=FailureConfig(max_failures=settings.restarts, controller_failure_limit=2),
+        failure_config=FailureConfig(
+            max_failures=settings.restarts,
+            controller_failure_limit=2,  # type: ignore[call-arg]  # declared as version 1's
+        ),
     )
 
 

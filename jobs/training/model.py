@@ -80,7 +80,7 @@ def groups(model: PreTrainedModel, settings: Train, decayed: Collection[str]) ->
 
 def factor(name: str, model: PreTrainedModel, rates: Mapping[str, float]) -> float:
     """The learning rate of a parameter, as a factor: that of the last pattern which fits it."""
-    return next((by for pattern, by in reversed(rates.items()) if fits(pattern, name, model)), 1.0)
+    return next((by for pattern, by in reversed(list(rates.items())) if fits(pattern, name, model)), 1.0)
 
 
 def shard(model: PreTrainedModel, device: torch.device) -> None:

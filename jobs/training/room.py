@@ -37,7 +37,8 @@ def wait_for_room(count: int, share: Mapping[str, float], limit_s: float, say: C
     began = time.monotonic()
     try:
         while not group.wait(min(TOLD_S, max(limit_s - (time.monotonic() - began), 0.1))):
-            free, waited = _free(ray.available_resources(), share), time.monotonic() - began
+            there: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+            free, waited = _free(there, share), time.monotonic() - began
             if waited >= limit_s:
                 raise UsageError(
                     f"no room for {count} workers of {one} each within {limit_s:g} s; the cluster has {free} free: "

@@ -7,7 +7,7 @@ lie outside of the pretrained body.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -128,11 +128,12 @@ def _check(
     shares: Sequence[str] = (),
 ) -> None:
     """Raises UsageError for the first value out of its bounds."""
-    for names, fits, rule in (
+    rules: tuple[tuple[Sequence[str], Callable[[float], bool], str], ...] = (
         (above_0, lambda value: value > 0, "above 0"),
         (from_0, lambda value: value >= 0, "0 or more"),
         (shares, lambda value: 0 <= value < 1, "from 0 to below 1"),
-    ):
+    )
+    for names, fits, rule in rules:
         for name in names:
             value = getattr(settings, name)
             if not fits(value):

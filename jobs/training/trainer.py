@@ -106,7 +106,7 @@ class TaskTrainer(Trainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:  # noqa: ANN401
         """The gradients' norm, which is the same on all ranks. Raises NotFiniteError, unless a scaler deals with it."""
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         if self.accelerator.scaler is None and not math.isfinite(norm):
             raise NotFiniteError(self.state.global_step + 1)
         return norm
@@ -127,9 +127,10 @@ class TaskTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:  # noqa: ARG002
         """AdamW with a group of parameters for each learning rate."""
         if self.optimizer is None:
-            kind, how = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            decayed = set(self.get_decay_parameter_names(self.model))
-            self.optimizer = kind(groups(self._plan.task.model, self._plan.settings, decayed), **how)
+            own = self._plan.task.model
+            kind, how = self.get_optimizer_cls_and_kwargs(self.args, own)
+            decayed = set(self.get_decay_parameter_names(own))
+            self.optimizer = kind(groups(own, self._plan.settings, decayed), **how)
         return self.optimizer
 
     # ---- checkpoints

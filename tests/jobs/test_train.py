@@ -250,7 +250,7 @@ def test_bad_rows_are_refused_unless_some_are_admitted(plain: Path, tmp_path: Pa
 @pytest.mark.usefixtures("ray_local")
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoints_model(plain: Path, tmp_path: Path) -> None:
     data, out = write(tmp_path / "data.parquet", learnable(60, 5)), tmp_path / "out"
-    how = settings(learning_rate=1e30, warmup=0, max_grad_norm=0, checkpoint_steps=1, token_budget=64)
+    how = settings(learning_rate=1e30, warmup=0, max_grad_norm=0, checkpoint_steps=1, token_budget=64, min_workers=1)
     told = r"stopped at step \d+: the loss is not a number .*; the last good model is in .*out/model. Try a lower"
     with pytest.raises(TrainingError, match=told):
         train(FAMILY, TASK, data, str(out), checkpoint=str(plain), settings=how)
@@ -262,4 +262,4 @@ def test_a_plan_can_be_sent(plain: Path, tmp_path: Path) -> None:
     import pickle
 
     plan = Plan(task=described(plain), settings=Train(), output=str(tmp_path))
-    assert pickle.loads(pickle.dumps(plan)).model == tmp_path / "model"
+    assert pickle.loads(pickle.dumps(plan)).settings == plan.settings

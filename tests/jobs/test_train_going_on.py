@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from tests.stages.s3_server import BUCKET, serving
 # ---- from a checkpoint
 
 
-@pytest.mark.parametrize("at", [5, 6, 8], ids=["in an epoch", "between epochs", "later"])
+@pytest.mark.parametrize("at", [5, 6], ids=["in an epoch", "between epochs"])
 def test_what_comes_after_a_checkpoint_is_what_would_have_come(tiny, tmp_path: Path, at: int) -> None:
     """With dropout, so that random numbers have to go on too."""
     folder, out = tiny(FAMILY, TASK), tmp_path / "out"
@@ -50,14 +51,15 @@ def test_what_comes_after_a_checkpoint_is_what_would_have_come(tiny, tmp_path: P
         for _ in range(2)
     ]
     kept = tmp_path / "kept"
-    learn(plans[0], torch.device("cpu"), report=lambda part, step: shutil.copytree(part, kept / str(step)))
+    first = learn(plans[0], torch.device("cpu"), report=lambda part, step: shutil.copytree(part, kept / str(step)))
     whole = (out / "model" / "model.safetensors").read_bytes()
-    assert (kept / "11").exists()
-    assert not (kept / "12").exists(), "the end is no checkpoint"
+    assert first is not None
+    assert first.steps == 8
+    assert sorted(path.name for path in kept.iterdir()) == list("1234567"), "the end is no checkpoint"
     torch.manual_seed(99)
     done = learn(plans[1], torch.device("cpu"), start=kept / str(at))
     assert done is not None
-    assert done.steps == 12
+    assert done == replace(first, seconds=done.seconds)
     assert plans[1].points.points == plans[0].points.points  # type: ignore[union-attr]
     assert (out / "model" / "model.safetensors").read_bytes() == whole
 
@@ -90,7 +92,7 @@ def s3() -> Iterator[str]:
 
 
 def manta_train(*words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "jobs.cli", "train", FAMILY, "--task", TASK, *words]
+    command = [sys.executable, "-c", "from jobs.cli import program; program()", "train", FAMILY, "--task", TASK, *words]
     return subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
