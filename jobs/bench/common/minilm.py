@@ -92,4 +92,5 @@ def _places(width: int, size: float) -> torch.Tensor:
     angles = torch.arange(UNITS)[:, None] * rates
     waves = torch.cat([angles.cos(), angles.sin()], dim=1)
     vectors = waves @ torch.randn(2 * WAVES, width)
-    return size * vectors / vectors.norm(dim=1, keepdim=True)
+    placed: torch.Tensor = size * vectors / vectors.norm(dim=1, keepdim=True)
+    return placed
