@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import typer
 
-from jobs.commands import about, demo, measure, outputs, run, train
+from jobs.commands import about, demo, measure, outputs, run, serve, train
 from stages.errors import MantaError
 
 EXIT_CODES = """\
@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, train, outputs, about, demo, measure):
+for module in (run, train, serve, outputs, about, demo, measure):
     module.add_to(app)
 
 

@@ -64,15 +64,20 @@ def read_sets(sets: Iterable[str]) -> dict[str, Given]:
 
 def read_file(path: str) -> dict[str, Given]:
     """A YAML file of sections. Raises UsageError where it cannot be read or is no mapping."""
+    return read_tree(load_yaml(path, called=f"--config {path}"))
+
+
+def load_yaml(path: str, *, called: str) -> dict[str, object]:
+    """A YAML file that holds a mapping, as it is. Raises UsageError that names the file as ``called``."""
     try:
         tree = yaml.load(Path(path).read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror}") from error
+        raise UsageError(f"{called}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{called} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict | None):
-        raise UsageError(f"--config {path} must hold sections such as render: and task:, not a {type(tree).__name__}")
-    return read_tree(tree or {})
+        raise UsageError(f"{called} must hold sections such as render: and task:, not a {type(tree).__name__}")
+    return {str(name): value for name, value in (tree or {}).items()}
 
 
 def read_tree(tree: Mapping[object, object]) -> dict[str, Given]:

@@ -17,7 +17,7 @@ from stages.errors import Code, UsageError
 from stages.hardware import dtype_name
 from stages.listing import check_inputs
 from stages.read import check_languages, read_fingerprint
-from stages.settings import Settings
+from stages.settings import Predict, Settings
 from stages.tables import Columns
 
 TEXT = "text"
@@ -121,7 +121,7 @@ def prepare(request: Request) -> Prepared:
         task=task,
         checkpoint=checkpoint,
         read_fingerprint=reading,
-        fingerprint=_fingerprint(request, task, checkpoint, reading),
+        fingerprint=fingerprint_of(request.family, task, request.settings.predict, reading),
         columns=columns_of(kind, paths=request.columns),
         notice=family.notice,
         # On an instance of its own: the run's stays small enough to travel.
@@ -154,15 +154,15 @@ def _options(kind: type[Task], given: Options | Mapping[str, object] | None) -> 
     return build_options(kind.options_type, given or {})
 
 
-def _fingerprint(request: Request, task: Task, checkpoint: Checkpoint, reading: str) -> str:
-    """What decides a row's value: two rows with one fingerprint are equal."""
+def fingerprint_of(family: str, task: Task, predict: Predict, reading: str) -> str:
+    """What decides a row's value: two rows with one fingerprint are equal. ``reading`` is the read fingerprint."""
     parts = {
         "reading": reading,
-        "family": request.family,
+        "family": family,
         "task": task.name,
-        "checkpoint": checkpoint.content,
+        "checkpoint": task.checkpoint.content,
         "options": asdict(task.options),
-        "dtype": dtype_name(request.settings.predict),
+        "dtype": dtype_name(predict),
         "schema": SCHEMA_VERSION,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

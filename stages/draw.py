@@ -158,7 +158,7 @@ class _Look:
     @contextmanager
     def _file(self, image: bytes) -> Iterator[str]:
         """The image as a file: its own, where the value is a path."""
-        named = _path(image)
+        named = image_path(image)
         if named is not None:
             with fetched(named, None, self._settings.limits) as path:
                 yield str(path)
@@ -173,7 +173,7 @@ class _Look:
         self._sandbox.close()
 
 
-def _path(image: bytes) -> str | None:
+def image_path(image: bytes) -> str | None:
     """The path that a value of ``image`` is, where it is one: printable text, which no image file begins with."""
     if len(image) > _LONGEST_PATH:
         return None

@@ -1,0 +1,158 @@
+"""``manta serve`` in Python: an endpoint on a Ray cluster, started, changed without a failed request, and stopped.
+
+    with serving(config) as url: ...
+
+What is served already under the same name is changed to what the config says: a process that would answer the same is
+left alone, another one comes up before the old one goes.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from jobs.cluster import connect
+from jobs.serving.settings import Endpoint, ServeConfig
+from stages.errors import MantaError, UsageError
+
+if TYPE_CHECKING:
+    from jobs.serving.application import Resolved
+
+GRACE_S = 10.0
+"""Beyond serve.timeout_s, what Serve itself waits before it gives a request up."""
+
+
+@contextmanager
+def serving(
+    config: ServeConfig, *, address: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> Iterator[str]:
+    """The endpoint's URL, once every model is ready; at the end what is under way is answered, then all stops.
+
+    Raises UsageError for what cannot work, before anything starts; MantaError where a process does not come up.
+    """
+    found = _deploy(config, address, say)
+    try:
+        yield url(config.sections.serve)
+    finally:
+        _stop(found, say, last=address is None)
+
+
+def deploy(config: ServeConfig, *, address: str | None, say: Callable[[str], None] = lambda _: None) -> str:
+    """The URL of the endpoint, which stays on the cluster. Raises as ``serving`` does."""
+    _deploy(config, address, say)
+    return url(config.sections.serve)
+
+
+def _deploy(config: ServeConfig, address: str | None, say: Callable[[str], None]) -> Resolved:
+    from jobs.serving.application import application, resolve_models
+    from jobs.serving.keys import read_keys
+
+    found = resolve_models(config, read_keys(config.sections.serve))
+    for notice in found.notices:
+        say(notice)
+    resources = connect(address)
+    _check_room(config, resources.cpus, resources.gpus)
+    start(config.sections.serve)
+    _run(application(found))
+    return found
+
+
+def _stop(found: Resolved, say: Callable[[str], None], *, last: bool) -> None:
+    """Answers what is under way, then takes the application down; ``last``: Serve with it."""
+    from ray import serve
+
+    from jobs.serving.application import NAME, application
+
+    say("stopping: what is under way is answered first")
+    _run(application(found, draining=True))
+    serve.delete(NAME)
+    if last:
+        serve.shutdown()
+
+
+def start(endpoint: Endpoint) -> None:
+    """Starts HTTP where Serve does not run yet. Raises UsageError where the port is taken, or is another one there."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        running = bool(serve.status().proxies)
+    except RayServeException:
+        running = False
+    if not running:
+        _check_port(endpoint)
+    timeout = endpoint.timeout_s + GRACE_S
+    options = {"host": endpoint.host, "port": endpoint.port, "request_timeout_s": timeout}
+    serve.start(proxy_location="HeadOnly", http_options=options, logging_config={"encoding": "JSON"})
+
+
+def url(endpoint: Endpoint) -> str:
+    """Where a person on this machine finds it."""
+    host = "127.0.0.1" if endpoint.host in ("0.0.0.0", "::") else endpoint.host  # noqa: S104 - only compared
+    return f"http://{f'[{host}]' if ':' in host else host}:{endpoint.port}"
+
+
+def wait_for_signal() -> None:
+    """Until SIGINT or SIGTERM; a second one ends the process at once."""
+    came = threading.Event()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if came.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        came.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    while not came.wait(0.5):
+        pass
+
+
+def _run(app: object) -> None:
+    """Deploys, and waits until every process is up. Raises MantaError that tells why one is not."""
+    from ray import serve
+
+    from jobs.serving.application import NAME
+
+    try:
+        serve.run(app, name=NAME, route_prefix="/")
+    except RuntimeError as error:
+        raise MantaError(_why(NAME, error)) from error
+
+
+def _why(name: str, error: Exception) -> str:
+    """The reason that a replica gave, from its last words."""
+    from ray import serve
+
+    status = serve.status().applications.get(name)
+    parts = [one.message for one in status.deployments.values() if one.message] if status else []
+    lines = [line for part in parts for line in part.splitlines() if line.strip()]
+    return f"the endpoint did not come up: {lines[-1].strip() if lines else str(error).splitlines()[0]}"
+
+
+def _check_port(endpoint: Endpoint) -> None:
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((endpoint.host, endpoint.port))
+        except OSError as error:
+            raise UsageError(f"cannot listen on {endpoint.host} port {endpoint.port}: {error.strerror}") from error
+
+
+def _check_room(config: ServeConfig, cpus: float, gpus: float) -> None:
+    """Raises UsageError where the cluster is too small for the processes: Serve would wait for ever."""
+    own = [one.model for one in config.models if not one.model.beside]
+    documents = config.sections.documents
+    need = documents.cpus * documents.replicas + sum(one.cpus * one.replicas for one in own)
+    need_gpus = sum(one.gpus * one.replicas for one in own)
+    if need > cpus + 1e-6 or need_gpus > gpus + 1e-6:
+        raise UsageError(
+            f"these models need {need:g} CPUs and {need_gpus:g} GPUs, and the cluster has {cpus:g} and {gpus:g}: lower "
+            "model.cpus (which may be below 1), let small models run beside: others, or add machines"
+        )
