@@ -65,7 +65,6 @@ class Answering:
 
     async def pages(self, answer: Answer, upload: Upload, deadline: float) -> AsyncIterator[Found]:
         """The rows and errors of a document's pages into ``answer`` and to the caller, in the order of the pages."""
-        _check_task(answer.served, upload)
         waiting: deque[asyncio.Task[pa.Table]] = deque()
         try:
             async for page in self._read(answer.served, upload):
@@ -141,7 +140,7 @@ def _by_record(row: Row) -> int:
     return record if isinstance(record, int) else -1
 
 
-def _check_task(served: Served, upload: Upload) -> None:
+def check_task(served: Served, upload: Upload) -> None:
     """Raises Refused where the task cannot work with what a document gives."""
     task = served.task
     there = {*PAGE_COLUMNS, *(["pixels"] if task.pixels else []), *upload.fields.column_names}

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from jobs.serving.answering import Answering
+from jobs.serving.answering import Answering, Found, check_task
 from jobs.serving.answers import Answer, to_json
 from jobs.serving.guard import Gate
 from jobs.serving.models import Served
@@ -125,23 +125,32 @@ def described(one: Served, since: int) -> dict[str, object]:
 
 async def _document(request: Request, site: Site, found: Answer) -> Response:
     upload = await upload_of(request, found.served.task, site.endpoint)
+    check_task(found.served, upload)
     pages = site.answering.pages(found, upload, request.state.deadline)
     if LINES in request.headers.get("accept", ""):
-        return StreamingResponse(_lines(found, pages), media_type=LINES)
+        first = await anext(pages, None)
+        if first is None or not found.pages:  # nobody opens it: an answer of its own, not a line
+            return _all(found)
+        return StreamingResponse(_lines(found, first, pages), media_type=LINES)
     async for _ in pages:
         pass
     return _all(found, documents=found.documents())
 
 
-async def _lines(found: Answer, pages: AsyncIterator[tuple[list[Row], list[Row]]]) -> AsyncIterator[bytes]:
+async def _lines(found: Answer, first: Found, pages: AsyncIterator[Found]) -> AsyncIterator[bytes]:
     """A line a row, error and document."""
-    async for rows, errors in pages:
-        for row in rows:
-            yield to_json({"row": row}) + b"\n"
-        for error in errors:
-            yield to_json({"error": error}) + b"\n"
+    for line in _told_lines(first):
+        yield line
+    async for more in pages:
+        for line in _told_lines(more):
+            yield line
     for row in found.documents():
         yield to_json({"document": row}) + b"\n"
+
+
+def _told_lines(found: Found) -> list[bytes]:
+    rows, errors = found
+    return [to_json(one) + b"\n" for one in (*({"row": row} for row in rows), *({"error": one} for one in errors))]
 
 
 def _all(found: Answer, documents: Sequence[Row] = ()) -> Response:
