@@ -209,7 +209,7 @@ def _watched(send: Send, call: _Call) -> Send:
 
 async def _refuse(send: Send, call: _Call, error: Refused) -> None:
     """Answers with an error; where lines have gone out already, as the last one."""
-    body = to_json(error.body(call.request_id))
+    body = to_json(error.body(call.request_id, call.path))
     if not call.status:
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in error.headers().items()]

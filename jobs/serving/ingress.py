@@ -11,6 +11,7 @@ from jobs.serving.answering import Answering
 from jobs.serving.guard import App, Gate, Guard
 from jobs.serving.keys import Key
 from jobs.serving.models import Served
+from jobs.serving.protocols import inference_v2, openai
 from jobs.serving.routes import Site, add_errors, add_routes, api
 from jobs.serving.settings import Endpoint
 
@@ -48,6 +49,8 @@ class Ingress:
             gate=self._gate,
             since=int(time.time()),
         )
+        openai.add_routes(app, site)  # before ours: /v1/FAMILY/TASK takes any two words
+        inference_v2.add_routes(app, site)
         add_routes(app, site)
         add_errors(app)
         return Guard(app, config.endpoint, config.keys, self._gate)

@@ -56,8 +56,10 @@ class Refused(Exception):  # noqa: N818 - it is an answer
         self.status = status or REQUEST_CODES[code][0]
         self.retry_after = retry_after
 
-    def body(self, request_id: str) -> dict[str, object]:
-        """The answer's JSON."""
+    def body(self, request_id: str, path: str = "") -> dict[str, object]:
+        """The answer's JSON; paths of Open Inference Protocol v2 have a text for an error."""
+        if path.startswith("/v2"):
+            return {"error": f"{self.code}: {self.message}"}
         stage = {"stage": self.stage} if self.stage else {}
         return {"error": {"code": self.code, "message": self.message, **stage, "request_id": request_id}}
 

@@ -166,7 +166,7 @@ def add_errors(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         told = error if isinstance(error, Refused) else _told(error)
         request_id = getattr(request.state, "request_id", request.headers.get("x-request-id", ""))
-        return Json(told.body(request_id), status_code=told.status, headers=told.headers())
+        return Json(told.body(request_id, request.url.path), status_code=told.status, headers=told.headers())
 
     for kind in (Refused, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer)
