@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def deploy(config: ServeConfig, *, address: str | None, say: Callable[[str], Non
 
 
 def _deploy(config: ServeConfig, address: str | None, say: Callable[[str], None]) -> Resolved:
+    _check_installed()
     from jobs.serving.application import application, resolve_models
     from jobs.serving.keys import read_keys
 
@@ -63,14 +65,21 @@ def _deploy(config: ServeConfig, address: str | None, say: Callable[[str], None]
 
 
 def _stop(found: Resolved, say: Callable[[str], None], *, last: bool) -> None:
-    """Answers what is under way, then takes the application down; ``last``: Serve with it."""
+    """Answers what is under way, then takes the application down; ``last``: Serve with it.
+
+    What another command has changed since is that command's, and stays.
+    """
     from ray import serve
 
-    from jobs.serving.application import NAME, application
+    from jobs.serving.application import NAME, application, identity
 
-    say("stopping: what is under way is answered first")
-    _run(application(found, draining=True))
-    serve.delete(NAME)
+    running = serve.get_app_handle(NAME).identity.remote().result(timeout_s=30)
+    if running == identity(found):
+        say("stopping: what is under way is answered first")
+        _run(application(found, draining=True))
+        serve.delete(NAME)
+    elif not last:
+        say("another manta serve has changed what is served: it stays")
     if last:
         serve.shutdown()
 
@@ -133,6 +142,12 @@ def _why(name: str, error: Exception) -> str:
     parts = [one.message for one in status.deployments.values() if one.message] if status else []
     lines = [line for part in parts for line in part.splitlines() if line.strip()]
     return f"the endpoint did not come up: {lines[-1].strip() if lines else str(error).splitlines()[0]}"
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("fastapi", "uvicorn", "python_multipart") if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"manta serve needs {', '.join(missing)}: pip install 'manta[serve]'")
 
 
 def _check_port(endpoint: Endpoint) -> None:

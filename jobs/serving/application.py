@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -78,11 +78,11 @@ def application(found: Resolved, *, draining: bool = False) -> Any:  # noqa: ANN
     handles: dict[str, Any] = {}
     for model, served in found.models:
         if not model.beside:
-            beside = [other for size, other in found.models if size.beside == served.name]
-            handles |= dict.fromkeys(
-                [served.name, *(one.name for one in beside)], _models(model, [served, *beside], found)
-            )
-    config = IngressConfig(endpoint=endpoint, keys=found.keys, served=[one for _, one in found.models])
+            together = [served, *(other for sizes, other in found.models if sizes.beside == served.name)]
+            handles |= dict.fromkeys((one.name for one in together), _models(model, together, found))
+    config = IngressConfig(
+        endpoint=endpoint, keys=found.keys, served=[one for _, one in found.models], identity=identity(found)
+    )
     ingress: Any = serve.deployment(serve.ingress()(Ingress))
     return ingress.options(
         name="ingress",
@@ -92,7 +92,7 @@ def application(found: Resolved, *, draining: bool = False) -> Any:  # noqa: ANN
         max_queued_requests=ROOM,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         user_config={"draining": draining},
-        **_common(found, config, _shape(found)),
+        **_common(found, config),
     ).bind(config, handles, documents)
 
 
@@ -135,18 +135,31 @@ def _common(found: Resolved, *decides: object) -> dict[str, object]:
     A new one comes up before an old one goes. Serve would replace every process at each run, since it draws a version
     by chance where none is given; this one says whether anything has changed.
     """
-    content = pickle.dumps((version("manta"), decides))
     return {
         "max_surge_percent": 100,
         "graceful_shutdown_timeout_s": found.sections.serve.timeout_s + 5,
         "graceful_shutdown_wait_loop_s": 0.5,
         "health_check_period_s": 2,
         "logging_config": {"encoding": "JSON", "enable_access_log": False},
-        "version": hashlib.sha256(content).hexdigest()[:16],
+        "version": hash_of(*decides),
         "_internal": True,
     }
 
 
-def _shape(found: Resolved) -> list[str]:
-    """Which model runs in whose processes: the ingress holds their handles."""
-    return [f"{model.called} {model.beside}" for model, _ in found.models]
+def hash_of(*decides: object) -> str:
+    """A hash of settings and models; of equal ones equal, in every process."""
+    told = json.dumps([version("manta"), decides], default=_plain, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Served):
+        return [value.name, value.family, value.task.name, value.task.checkpoint.ref, value.fingerprint, value.predict]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def identity(found: Resolved) -> str:
+    """A hash of all that is served."""
+    return hash_of(found.sections, found.keys, [model for model, _ in found.models], [one for _, one in found.models])

@@ -23,6 +23,8 @@ class IngressConfig:
     endpoint: Endpoint
     keys: Sequence[Key]
     served: Sequence[Served]
+    identity: str
+    """A hash of all that is served."""
 
 
 class Ingress:
@@ -39,6 +41,10 @@ class Ingress:
         if told.get("draining"):
             await self._gate.drain()
         self._gate.draining = bool(told.get("draining"))
+
+    async def identity(self) -> str:
+        """The config's: tells whether what runs is what a command started."""
+        return self._config.identity
 
     def __serve_build_asgi_app__(self) -> App:
         config, app = self._config, api()

@@ -23,6 +23,7 @@ class Endpoint:
     """A running endpoint, as a client sees it."""
 
     url: str
+    config: Path
     key: str = KEYS["alice"]
 
     def ask(self, method: str, path: str, **more: object) -> requests.Response:
@@ -78,4 +79,4 @@ def endpoint(ray_local, tiny, tmp_path_factory) -> Iterator[Endpoint]:
     path.write_text(yaml.safe_dump(config))
     os.environ.pop("MANTA_KEYS", None)
     with serving(read_config(str(path))) as url:
-        yield Endpoint(url)
+        yield Endpoint(url, path)
