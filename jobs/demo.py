@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import baseline
+from jobs.extras import need
 from jobs.invoices.blocks import LABELS
 from jobs.invoices.corpus import Document
 from jobs.scoring import DEFINITION, Entity, Score, score
@@ -76,7 +77,7 @@ def demo(output: Path, *, size: Size | None = None, say: Say = print) -> int:
     Raises UsageError where ``output`` holds something else than an earlier demo.
     """
     size = size or Size()
-    _check_packages()
+    need("the demo", ("reportlab", "pikepdf", "accelerate"), "demo,train")
     folder = _emptied(output)
     steps = _Steps(say=say)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
@@ -113,15 +114,6 @@ class _Steps:
         yield
         self.seconds[what] = round(time.perf_counter() - start, 1)
         self.say(f"   {self.seconds[what]:.1f} s")
-
-
-def _check_packages() -> None:
-    """Raises UsageError naming the command that installs what the demo alone needs."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("reportlab", "pikepdf", "accelerate") if find_spec(name) is None]
-    if missing:
-        raise UsageError(f"the demo needs {', '.join(missing)}: pip install 'manta[demo,train]', or make demo")
 
 
 def _emptied(output: Path) -> Path:

@@ -1,10 +1,11 @@
 """How stages share the cluster: which run in one operator, and what each of its processes asks for.
 
 On CPUs one core is 0.02 of planning, 0.88 of reading and 0.10 of predicting: reading is what takes long, the model's
-process borrows the core while it has work. (Measured on 2 cores, see BENCHMARKS.md: with whole CPUs an actor that
-waits holds a core that could read; two 1-CPU actors on 2 CPUs make no progress at all.) On GPUs the model has its own
-operator, and its encoding half runs with reading, so that a GPU never waits for a tokenizer; its processes hold a tenth
-of the CPUs at most, or with as many GPUs as CPUs nothing would be left to read with, and Ray would wait for ever.
+process borrows the core while it has work. (``manta bench shares`` tries others, see BENCHMARKS.md: with whole CPUs an
+actor that waits holds a core that could read; two 1-CPU actors on 2 CPUs make no progress at all.) On GPUs the model
+has its own operator, and its encoding half runs with reading, so that a GPU never waits for a tokenizer; its
+processes hold a tenth of the CPUs at most, or with as many GPUs as CPUs nothing would be left to read with, and Ray
+would wait for ever.
 """
 
 from __future__ import annotations

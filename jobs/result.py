@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from jobs.prepare import TEXT
 from jobs.record import RunRecord
 from stages.columns import DOCUMENT_HEAD, ERRORS, PAGES, RESULT_HEAD, schema
 from stages.storage import open_storage
@@ -36,7 +37,7 @@ class Result:
     @property
     def rows(self) -> Dataset:
         """``results/``; ``pages/`` of a run without a model."""
-        return self.pages if self.record.family == "text" else dataset(self.output, "results")
+        return self.pages if self.record.family == TEXT else dataset(self.output, "results")
 
     @property
     def pages(self) -> Dataset:

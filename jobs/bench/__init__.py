@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -44,8 +43,12 @@ def bench(name: str, *, as_json: bool, write: Path | None, data: Path | None, qu
     """
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data} is no folder")
-    os.environ.setdefault("OMP_THREAD_LIMIT", "1")  # tesseract's threads take each other's cores: several times slower
-    report = find(name).measure(Ask(data=data, quick=quick))
+    try:
+        report = find(name).measure(Ask(data=data, quick=quick))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"jobs", "pipelines", "stages"}:
+            raise
+        raise UsageError(f"bench {name} needs {error.name}: pip install 'manta[demo,train,serve,test]'") from error
     sys.stdout.write((report.to_json() if as_json else report.to_text()) + "\n")
     if write is not None:
         write_section(write, report)

@@ -63,7 +63,7 @@ class Bout:
 
 def measure(ask: Ask) -> Report:
     """Speed, words, and settings side by side."""
-    os.environ["OMP_THREAD_LIMIT"] = "1"
+    os.environ["OMP_THREAD_LIMIT"] = "1"  # tesseract's threads take each other's cores: several times slower
     count, copies = QUICK if ask.quick else FULL
     turns = 1 if ask.quick else 3
     with tempfile.TemporaryDirectory(prefix="manta-bench-") as folder:
@@ -89,7 +89,7 @@ def measure(ask: Ask) -> Report:
             f"{cores()} processes each",
             "words count as right letter by letter, signs included and case not, as often as they stand on both sides",
             f"{RUN} runs a tiny checkpoint, so that OCR is what takes time; a core is shared as 0.02 planning, 0.88 "
-            "reading and 0.10 predicting (jobs/pools.py)",
+            "reading and 0.10 predicting (jobs/pools.py; manta bench shares tries others)",
         ),
         versions={**versions("tesserocr", "transformers", "ray"), "tesseract": program_version("tesseract")},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -28,12 +29,13 @@ from jobs.bench.common.steady import steady
 from jobs.bench.common.turns import Contender, in_turn
 from jobs.bench.common.written import HEAD, write_section
 from jobs.bench.predict import CALL_ROWS
+from jobs.extras import need
 from jobs.pools import TABLE_ROWS
 from stages.errors import MantaError, UsageError
 from stages.ledger import Ledger
 from stages.storage import open_storage
 
-NAMES = ["layoutlmv2", "ocr", "overhead", "pages", "predict", "resume", "scale"]
+NAMES = ["layoutlmv2", "ocr", "overhead", "pages", "predict", "resume", "scale", "shares"]
 
 
 def report(**changes: object) -> Report:
@@ -336,3 +338,32 @@ def test_a_watched_program_that_fails_is_told_with_its_last_words() -> None:
 def test_memory_of_this_process_is_what_the_kernel_says() -> None:
     rss, own = psutil.Process().memory_info().rss, programs.own_bytes(os.getpid())
     assert 0.5 * rss < own <= 1.05 * rss
+
+
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lacking:
+        def measure(self, ask: Ask) -> Report:
+            import no_such_package  # type: ignore[import-not-found]  # noqa: F401
+
+            raise AssertionError
+
+    monkeypatch.setattr(benches, "find", lambda _: Lacking())
+    with pytest.raises(UsageError, match=r"bench pages needs no_such_package: pip install 'manta\[demo"):
+        benches.bench("pages", as_json=False, write=None, data=None, quick=True)
+    with pytest.raises(UsageError, match=r"^the demo needs no_such_package: pip install 'manta\[demo\]'$"):
+        need("the demo", ("no_such_package", "json"), "demo")
+
+
+def test_no_bench_is_held_to_one_thread_unless_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of ours and of the peers would all run on one core, and the figures be of another machine."""
+    monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
+
+    class Looking:
+        def measure(self, ask: Ask) -> Report:
+            return report(notes=(f"limit {os.environ.get('OMP_THREAD_LIMIT')}",))
+
+    monkeypatch.setattr(benches, "find", lambda _: Looking())
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    benches.bench("pages", as_json=False, write=None, data=None, quick=True)
+    assert "limit None" in out.getvalue()
