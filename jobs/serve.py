@@ -8,6 +8,7 @@ left alone, another one comes up before the old one goes.
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import threading
@@ -24,6 +25,8 @@ from stages.errors import MantaError, UsageError
 if TYPE_CHECKING:
     from jobs.serving.application import Resolved
 
+LOGGING = {"encoding": "JSON", "enable_access_log": False}
+"""The ingress has an access log of its own, which leaves out what stands behind a path's question mark."""
 GRACE_S = 10.0
 """Beyond serve.timeout_s, what Serve itself waits before it gives a request up."""
 
@@ -87,17 +90,21 @@ def _stop(found: Resolved, say: Callable[[str], None], *, last: bool) -> None:
 def start(endpoint: Endpoint) -> None:
     """Starts HTTP where Serve does not run yet. Raises UsageError where the port is taken, or is another one there."""
     from ray import serve
-    from ray.serve.exceptions import RayServeException
+    from ray.serve.context import _get_global_client
 
-    try:
-        running = bool(serve.status().proxies)
-    except RayServeException:
-        running = False
-    if not running:
+    # What Serve says to a driver's standard error is in its logs as well.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    running = _get_global_client(raise_if_no_controller_running=False)
+    if running is None:
         _check_port(endpoint)
+    elif running.http_config.port != endpoint.port:
+        raise UsageError(
+            f"Serve listens on port {running.http_config.port} of this cluster already: say --port "
+            f"{running.http_config.port}, or serve shutdown first"
+        )
     timeout = endpoint.timeout_s + GRACE_S
     options = {"host": endpoint.host, "port": endpoint.port, "request_timeout_s": timeout}
-    serve.start(proxy_location="HeadOnly", http_options=options, logging_config={"encoding": "JSON"})
+    serve.start(proxy_location="HeadOnly", http_options=options, logging_config=LOGGING)
 
 
 def url(endpoint: Endpoint) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from stages.errors import Code, Failure
 
 ERROR_COLUMNS = ("uri", "page", "record", "stage", "code", "message")
 """What is told of a row that failed; its detail is in the log, since it may name what is nobody's business."""
+
+log = logging.getLogger("ray.serve")
 
 
 @dataclass(kw_only=True)
@@ -88,7 +91,9 @@ class Answer:
         errors = []
         for row in table.select([name for name in names if name in table.column_names]).to_pylist():
             failure = row["failure"]
-            self.failures.append(Failure(**{**failure, "code": Code(failure["code"])}))
+            told = Failure(**{**failure, "code": Code(failure["code"])})
+            self.failures.append(told)
+            log.info("%s in %s: %s %s id=%s", told.code, told.stage, told.message, told.detail, self.request_id)
             errors.append({name: row.get(name, failure.get(name)) for name in ERROR_COLUMNS})
         return errors
 

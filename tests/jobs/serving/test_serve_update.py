@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 
+import pytest
 import yaml
+from ray import serve
 from safetensors.torch import load_file, save_file
 
 from jobs.serve import deploy
 from jobs.serving.config import read_config
+from jobs.serving.deployed import build
+from stages.errors import UsageError
 from tests.jobs.serving.test_serve_faults import ROWS, TEXTS, Load, expected, processes
 
 
@@ -41,3 +45,13 @@ def test_a_new_version_comes_without_a_failed_request(endpoint, tiny, tmp_path):
     assert before.isdisjoint(after)
     assert len(after) == len(TEXTS)
     assert reader.is_running(), "what has not changed stays"
+
+    with Load(endpoint, 6) as load:
+        serve.run(build({"config": str(endpoint.config)}), name="manta", route_prefix="/")
+    assert load.failed.total() == 0
+    assert expected(endpoint) == before, "and back, as a Serve config file would do it"
+
+
+def test_build_takes_a_config_and_nothing_else():
+    with pytest.raises(UsageError, match="args must be"):
+        build({"config": "a", "more": "b"})
