@@ -1,4 +1,4 @@
-"""``manta serve`` as a program: a line when it is ready, a line for a mistake, a stop that answers what is under way."""
+"""``manta serve`` as a program: a line when it is ready, one for a mistake, a stop that answers what is under way."""
 
 from __future__ import annotations
 
