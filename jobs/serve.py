@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -63,6 +64,7 @@ def _deploy(config: ServeConfig, address: str | None, say: Callable[[str], None]
     resources = connect(address)
     _check_room(config, resources.cpus, resources.gpus)
     start(config.sections.serve)
+    found = replace(found, surge=_room_for_two(config))
     _run(application(found))
     return found
 
@@ -165,6 +167,16 @@ def _check_port(endpoint: Endpoint) -> None:
             probe.bind((endpoint.host, endpoint.port))
         except OSError as error:
             raise UsageError(f"cannot listen on {endpoint.host} port {endpoint.port}: {error.strerror}") from error
+
+
+def _room_for_two(config: ServeConfig) -> bool:
+    """Whether the largest process fits beside what runs now."""
+    import ray
+
+    there: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    own = [one.model for one in config.models if not one.model.beside]
+    cpus, gpus = max(one.cpus for one in own), max(one.gpus for one in own)
+    return cpus <= there.get("CPU", 0.0) and gpus <= there.get("GPU", 0.0)
 
 
 def _check_room(config: ServeConfig, cpus: float, gpus: float) -> None:

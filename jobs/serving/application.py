@@ -41,6 +41,8 @@ class Resolved:
     models: Sequence[tuple[Model, Served]]
     notices: Sequence[str]
     """What the families say of their licences."""
+    surge: bool = True
+    """A changed process comes up before the old one goes; where there is no room for both, requests wait instead."""
 
 
 def resolve_models(config: ServeConfig, keys: Sequence[Key]) -> Resolved:
@@ -132,11 +134,11 @@ def _replicas(least: int, most: int) -> dict[str, object]:
 def _common(found: Resolved, *decides: object) -> dict[str, object]:
     """What all deployments share. ``decides`` is all that a process is made from.
 
-    A new one comes up before an old one goes. Serve would replace every process at each run, since it draws a version
-    by chance where none is given; this one says whether anything has changed.
+    Serve would replace every process at each run, since it draws a version by chance where none is given; this one says
+    whether anything has changed.
     """
     return {
-        "max_surge_percent": 100,
+        "max_surge_percent": 100 if found.surge else 0,
         "graceful_shutdown_timeout_s": found.sections.serve.timeout_s + 5,
         "graceful_shutdown_wait_loop_s": 0.5,
         "health_check_period_s": 2,

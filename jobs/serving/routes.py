@@ -97,7 +97,8 @@ def add_routes(app: FastAPI, site: Site) -> None:
             return await _document(request, site, found)
         if kind not in ("application/json", ""):
             raise Refused("unsupported_type", f"send application/json or multipart/form-data, not {kind[:100]}")
-        table = rows_of(parse_json(await request.body()), served.task, site.endpoint)
+        body = await request.body()
+        table = await asyncio.to_thread(lambda: rows_of(parse_json(body), served.task, site.endpoint))
         await site.answering.rows(found, table, request.state.deadline)
         return _all(found)
 
