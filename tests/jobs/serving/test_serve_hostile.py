@@ -173,6 +173,27 @@ def test_paths_that_lead_nowhere(endpoint):
 
 # ---- documents
 
+
+def test_a_document_has_a_limit_of_pages_and_bytes(endpoint, tmp_path):
+    refused(endpoint.send(PAGES, corpus.pdf(tmp_path / "six.pdf", 6)), 413, "too_large")
+    large = tmp_path / "large.pdf"
+    large.write_bytes(b"%PDF-1.7" + bytes(2_999_900))  # the form around it makes more than 3 MB
+    refused(endpoint.send(PAGES, large), 413, "too_large")
+
+
+def test_forms_that_are_none(endpoint, tmp_path):
+    path = corpus.pdf(tmp_path / "a.pdf")
+    refused(endpoint.post(PAGES, files={"a": ("a", b"x"), "b": ("b", b"y")}), 400, "bad_request")
+    refused(endpoint.post(PAGES, files={"text": (None, b"x")}), 400, "bad_request")
+    refused(endpoint.send(PAGES, path, colour="red"), 400, "bad_request")
+    refused(endpoint.send("/v1/bert/multiple-choice", path), 422, "encode_failed")
+    refused(endpoint.send("/v1/bert/multiple-choice", path, choices="no list"), 400, "bad_request")
+    refused(endpoint.send("/v1/bert/multiple-choice", path, choices="[1, 2]"), 422, "encode_failed")
+    assert endpoint.send("/v1/bert/multiple-choice", path, choices='["yes", "no"]').status_code == 200
+    headers = {"Content-Type": "multipart/form-data"}
+    refused(endpoint.post(PAGES, data=b"x", headers=headers), 400, "bad_request")
+
+
 _EDITS = st.lists(
     st.tuples(
         st.sampled_from(["flip", "cut", "insert", "double", "zero"]),
