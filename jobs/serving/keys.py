@@ -20,7 +20,8 @@ from stages.errors import UsageError
 
 SHORTEST = 24
 """Characters of the shortest key."""
-_NAMED = re.compile(r"(?:([\w.-]{1,40})=)?(\S+)")
+_NAMED = re.compile(r"(?:([\w.-]{1,40})=)?([^=]\S*)")
+"""NAME=KEY, or KEY, which base64 may have ended with ``=``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +64,8 @@ def read_keys(endpoint: Endpoint) -> tuple[Key, ...]:
 def _key(word: str, number: int) -> Key:
     found = _NAMED.fullmatch(word)
     name, key = (found[1], found[2]) if found else (None, word)
-    if len(key) < SHORTEST:
-        raise UsageError(
-            f"key {name or number} has fewer than {SHORTEST} characters: make one with openssl rand -hex 32"
-        )
+    if len(key) < SHORTEST:  # told by its number: what looks like a name may be part of a key
+        raise UsageError(f"key number {number} has fewer than {SHORTEST} characters: make one with openssl rand -hex 32")
     return Key(name=name or f"key-{number}", digest=digest(key))
 
 
