@@ -65,7 +65,7 @@ def _key(word: str, number: int) -> Key:
     found = _NAMED.fullmatch(word)
     name, key = (found[1], found[2]) if found else (None, word)
     if len(key) < SHORTEST:  # told by its number: what looks like a name may be part of a key
-        raise UsageError(f"key number {number} has fewer than {SHORTEST} characters: make one with openssl rand -hex 32")
+        raise UsageError(f"key number {number} has fewer than {SHORTEST} characters: try openssl rand -hex 32")
     return Key(name=name or f"key-{number}", digest=digest(key))
 
 
