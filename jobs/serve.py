@@ -40,11 +40,20 @@ def serving(
 
     Raises UsageError for what cannot work, before anything starts; MantaError where a process does not come up.
     """
+    import ray
+
+    ours = address is None and not ray.is_initialized()
     found = _deploy(config, address, say)
     try:
         yield url(config.sections.serve)
     finally:
-        _stop(found, say, last=address is None)
+        _stop(found, say)
+        if ours:
+            ray.shutdown()  # type: ignore[no-untyped-call]
+        elif address is None:
+            from ray import serve
+
+            serve.shutdown()
 
 
 def deploy(config: ServeConfig, *, address: str | None, say: Callable[[str], None] = lambda _: None) -> str:
@@ -69,11 +78,8 @@ def _deploy(config: ServeConfig, address: str | None, say: Callable[[str], None]
     return found
 
 
-def _stop(found: Resolved, say: Callable[[str], None], *, last: bool) -> None:
-    """Answers what is under way, then takes the application down; ``last``: Serve with it.
-
-    What another command has changed since is that command's, and stays.
-    """
+def _stop(found: Resolved, say: Callable[[str], None]) -> None:
+    """Answers what is under way, then takes the application down. What another command has changed since stays."""
     from ray import serve
 
     from jobs.serving.application import NAME, application, identity
@@ -83,10 +89,8 @@ def _stop(found: Resolved, say: Callable[[str], None], *, last: bool) -> None:
         say("stopping: what is under way is answered first")
         _run(application(found, draining=True))
         serve.delete(NAME)
-    elif not last:
+    else:
         say("another manta serve has changed what is served: it stays")
-    if last:
-        serve.shutdown()
 
 
 def start(endpoint: Endpoint) -> None:

@@ -46,8 +46,10 @@ def test_a_new_version_comes_without_a_failed_request(endpoint, tiny, tmp_path):
     assert len(after) == len(TEXTS)
     assert reader.is_running(), "what has not changed stays"
 
+    changed["checkpoint"] = str(tiny("bert", "text-classification"))
+    path.write_text(yaml.safe_dump(config))
     with Load(endpoint, 6) as load:
-        serve.run(build({"config": str(endpoint.config)}), name="manta", route_prefix="/")
+        serve.run(build({"config": str(path)}), name="manta", route_prefix="/")
     assert load.failed.total() == 0
     assert expected(endpoint) == before, "and back, as a Serve config file would do it"
 
