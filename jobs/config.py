@@ -80,12 +80,12 @@ def load_yaml(path: str, *, called: str) -> dict[str, object]:
     return {str(name): value for name, value in (tree or {}).items()}
 
 
-def read_tree(tree: Mapping[object, object]) -> dict[str, Given]:
+def read_tree(tree: Mapping[Any, object]) -> dict[str, Given]:
     """Nested sections as keys with dots."""
     return {name: Given(value=value) for name, value in _flat(tree, ())}
 
 
-def _flat(tree: Mapping[object, object], path: tuple[str, ...]) -> Iterable[tuple[str, object]]:
+def _flat(tree: Mapping[Any, object], path: tuple[str, ...]) -> Iterable[tuple[str, object]]:
     for name, value in tree.items():
         here = (*path, str(name))
         if isinstance(value, Mapping) and len(here) < _DEPTH:

@@ -126,8 +126,8 @@ class Guard:
         except Refused as error:
             await _refuse(watched, call, error)
         except TimeoutError:
-            error = Refused("timeout", f"not answered within serve.timeout_s, {self._endpoint.timeout_s:g} s")
-            await _refuse(watched, call, error)
+            late = Refused("timeout", f"not answered within serve.timeout_s, {self._endpoint.timeout_s:g} s")
+            await _refuse(watched, call, late)
         except Exception:
             log.exception("request %s failed", call.request_id)
             await _refuse(watched, call, Refused("internal", "a bug: the log has the request id"))

@@ -60,9 +60,13 @@ def ask_all(port: int, path: str, bodies: Sequence[object], clients: int) -> Ask
             except queue.Empty:
                 return
             start = time.perf_counter()
-            channel.request("POST", path, texts[number], {"Content-Type": "application/json"})
-            answer = channel.getresponse()
-            said = answer.read()
+            try:
+                channel.request("POST", path, texts[number], {"Content-Type": "application/json"})
+                answer = channel.getresponse()
+                said = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                wrong.append(f"{type(error).__name__}: {error}")
+                return
             asked.latencies.append(time.perf_counter() - start)
             if answer.status != 200:
                 wrong.append(f"{answer.status}: {said[:500].decode('utf-8', 'replace')}")
@@ -106,7 +110,7 @@ def server(command: Sequence[str], port: int, path: str, body: object) -> Iterat
 def _answers(port: int, path: str, body: object) -> bool:
     try:
         ask_all(port, path, [body], 1)
-    except (MantaError, OSError, http.client.HTTPException):
+    except MantaError:
         return False
     return True
 
