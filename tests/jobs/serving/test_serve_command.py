@@ -22,7 +22,7 @@ def test_it_serves_until_it_is_stopped_and_answers_what_is_under_way(tiny, tmp_p
     port = free_port()
     model = {"family": "layoutlm", "task": "features", "checkpoint": str(tiny("layoutlm", "features")), "cpus": 0.5}
     config = tmp_path / "serve.yaml"
-    config.write_text(yaml.safe_dump({"models": [model], "text": "ocr", "documents": {"cpus": 0.5}}))
+    config.write_text(yaml.safe_dump({"models": [model], "text": "ocr", "render": {"dpi": 150}}))
     path = corpus.pdf(tmp_path / "five.pdf", 5)
     process = subprocess.Popen(
         [*MANTA, str(config), "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
