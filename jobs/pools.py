@@ -1,11 +1,12 @@
 """How stages share the cluster: which run in one operator, and what each of its processes asks for.
 
-On CPUs one core is 0.02 of planning, 0.88 of reading and 0.10 of predicting: reading is what takes long, the model's
-process borrows the core while it has work. (``manta bench shares`` tries others, see BENCHMARKS.md: with whole CPUs an
-actor that waits holds a core that could read; two 1-CPU actors on 2 CPUs make no progress at all.) On GPUs the model
-has its own operator, and its encoding half runs with reading, so that a GPU never waits for a tokenizer; its
-processes hold a tenth of the CPUs at most, or with as many GPUs as CPUs nothing would be left to read with, and Ray
-would wait for ever.
+On CPUs one core is 0.84 of reading, 0.10 of predicting and the rest of planning and spreading: reading is what takes
+long, the model's process borrows the core while it has work. (``manta bench shares`` tries others, see
+BENCHMARKS.md.) The readers are processes that stay, one a core: a task would wait a tenth of a second for its block,
+longer than 16 pages of a text layer take. Planning runs in as many tasks as there are cores: at 0.02 CPU Ray would
+start a process for every block, and their starting would take minutes. On GPUs the model has its own operator, and
+its encoding half runs with reading, so that a GPU never waits for a tokenizer; its processes hold a tenth of the CPUs
+at most, or with as many GPUs as CPUs nothing would be left to read with, and Ray would wait for ever.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from stages.settings import Settings
 from stages.tables import Columns
 from stages.write import RunStamp, WritePages, WriteResults
 
-PLAN_CPU, READ_CPU, PREDICT_CPU = 0.02, 0.88, 0.10
+PLAN_CPU, READ_CPU, PREDICT_CPU = 0.02, 0.84, 0.10
 PART_ROWS = 16
 """Pages of one committed part where reading sets the pace: a kill costs at most that many a process."""
 TABLE_ROWS = 256
@@ -62,7 +63,7 @@ class Layout:
         )
         plan = Plan(settings=self.settings, target=self.reader)
         return [
-            Pool(stages=(plan,), num_cpus=PLAN_CPU, batch_rows=size),
+            Pool(stages=(plan,), num_cpus=PLAN_CPU, most_tasks=self._cores, batch_rows=size),
             *self._predicted(read, size, spread=size),
         ]
 
@@ -91,11 +92,11 @@ class Layout:
     def _predicted(self, first: tuple[Stage, ...], rows: int, *, spread: int) -> list[Pool]:
         if self.task is None:
             stages = (*first, self._write())
-            return [Pool(stages=stages, num_cpus=1 - PLAN_CPU, batch_rows=rows, spread_rows=spread)]
+            return [self._reading(stages, READ_CPU + PREDICT_CPU, rows, spread)]
         if not self.on_gpu:
-            most = self.settings.predict.workers or max(1, int(self.resources.cpus))
+            most = self.settings.predict.workers or self._cores
             return [
-                Pool(stages=first, num_cpus=READ_CPU, batch_rows=rows, spread_rows=spread),
+                self._reading(first, READ_CPU, rows, spread),
                 Pool(stages=self._model(threads=1), num_cpus=PREDICT_CPU, workers=(1, most), batch_rows=rows),
             ]
         gpus = self.settings.predict.workers or int(self.resources.gpus)
@@ -103,7 +104,7 @@ class Layout:
         prepare = Prepare(task=self.task, settings=self.settings.predict)
         predict = Predict(task=self.task, settings=self.settings.predict)
         return [
-            Pool(stages=(*first, prepare), num_cpus=READ_CPU, batch_rows=rows, spread_rows=spread),
+            self._reading((*first, prepare), READ_CPU, rows, spread),
             Pool(
                 stages=(predict, self._write()),
                 num_cpus=share,
@@ -112,6 +113,16 @@ class Layout:
                 batch_rows=max(rows, TABLE_ROWS),
             ),
         ]
+
+    def _reading(self, stages: tuple[Stage, ...], cpus: float, rows: int, spread: int) -> Pool:
+        """A reader a core."""
+        return Pool(
+            stages=stages, num_cpus=cpus, workers=(self._cores, self._cores), batch_rows=rows, spread_rows=spread
+        )
+
+    @property
+    def _cores(self) -> int:
+        return max(1, int(self.resources.cpus))
 
     def _model(self, threads: int) -> tuple[Stage, ...]:
         assert self.task is not None

@@ -71,7 +71,10 @@ class Pool:
     memory: int = 0
     """Bytes of memory that the scheduler sets aside for one process; 0 leaves it to Ray."""
     workers: tuple[int, int] | None = None
-    """Least and most actors; None runs tasks instead, which is right where opening the stages is cheap."""
+    """Least and most actors; None runs tasks instead. An actor has its next block at hand, while a task waits until the
+    driver has placed it, a tenth of a second."""
+    most_tasks: int = 0
+    """Most tasks at once where there are no actors; 0 runs as many as there is room for."""
     batch_rows: int = 16
     """Rows handed over at once; also the rows of one committed part."""
     spread_rows: int = 0

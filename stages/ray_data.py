@@ -5,6 +5,8 @@ What Ray decides badly for us is set here, each with its reason (facts of Ray 2.
 * a worker that dies is tried again twice, then its block is dropped (``max_errored_blocks=-1``) instead of being tried
   for ever; the caller counts what came back and plans the missing rows again in smaller blocks;
 * a stream from plan to read is repartitioned, or all pages of one file stay in one process;
+* that repartition asks for next to nothing: Ray's own wish, a whole CPU, is never granted beside readers that hold
+  theirs, or holds one back from them;
 * pools ask for different CPU shares, so that Ray neither fuses reading with predicting nor lets one starve the other.
 """
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 RETRIES = 2
 """How often Ray tries a block again after its worker died."""
+SPREAD_CPU = 0.02
+"""CPUs of a repartition's task, which cuts rows of a few hundred bytes."""
 RUN_TOKEN = 32
 """Characters of a token that name the stream; the rest names the pool."""
 
@@ -67,6 +71,8 @@ def build(source: Sequence[pa.Table], pools: Sequence[Pool], *, last_try: bool =
     for pool in pools:
         if pool.spread_rows:
             dataset = dataset.repartition(target_num_rows_per_block=pool.spread_rows)
+            # Ray 2.60 has no argument for it; tests/stages/test_ray_data.py sees what the operator asks for.
+            dataset._logical_plan.dag.ray_remote_args["num_cpus"] = SPREAD_CPU  # type: ignore[attr-defined]
         dataset = _add(dataset, pool, token=f"{run}{pool.name}", last_try=last_try)
     return dataset
 
@@ -99,7 +105,7 @@ def _add(dataset: Dataset, pool: Pool, *, token: str, last_try: bool) -> Dataset
             return dataset.map_batches(
                 cast("Any", _run_tasks),
                 fn_kwargs={"pool": pool, "token": token, "last_try": last_try},
-                compute=TaskPoolStrategy(),
+                compute=TaskPoolStrategy(size=pool.most_tasks or None),
                 batch_size=pool.batch_rows,
                 batch_format="pyarrow",
                 max_retries=RETRIES,
@@ -147,7 +153,7 @@ def _configure() -> None:
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     # Asked of every pool that has fewer blocks than actors, as one whose blocks are all dropped has.
-    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+    warnings.filterwarnings("ignore", message="The (minimum|maximum) number of concurrent (actors|tasks)")
     logger = logging.getLogger("ray.data")
     if _DROPPED not in logger.handlers:
         logger.addHandler(_DROPPED)
