@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -28,14 +28,14 @@ from stages.errors import Code, Failure
 from stages.examples import Example, Output
 from stages.hardware import out_of_memory
 from stages.predict import Predictor, expand, with_answers
-from stages.predictor import BUDGETS, Record
+from stages.predictor import Record
 from stages.settings import Predict
 
 T = TypeVar("T")
 Outputs = list[Output | Failure]
 
 WHOLE = 1000
-"""The cost of a full batch; a group's is its share of that in tokens."""
+"""The cost of a full batch; a group's is its share of the budget."""
 log = logging.getLogger("ray.serve")
 
 
@@ -59,7 +59,7 @@ class Group:
     model: str
     examples: Sequence[Example]
     cost: int
-    """Thousandths of a full batch, at most all of it."""
+    """Thousandths of the model's budget, at most all of it."""
     deadline: float
     """time.time() after which nobody waits for the answer."""
 
@@ -86,10 +86,9 @@ class Models:
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="model")
         threads = sizes.threads or max(1, -int(-sizes.cpus // 1))
-        self._parts = 2 * threads if threads > 1 and not sizes.gpus else 1
         # Opened where it runs: the number of threads is the thread's in OpenMP.
         self._open = {
-            name: self._runner.submit(Predictor(one.task, self._in_parts(one.predict), threads=threads).open).result()
+            name: self._runner.submit(Predictor(one.task, one.predict, threads=threads).open).result()
             for name, one in self._served.items()
         }
         wait_s = sizes.wait_ms / 1000
@@ -101,13 +100,6 @@ class Models:
             run, max_batch_size=WHOLE, batch_wait_timeout_s=wait_s, batch_size_fn=total_cost
         )
 
-    def _in_parts(self, predict: Predict) -> Predict:
-        """On several threads of a CPU, a batch is cut into twice as many parts: Predictor then runs whole parts beside
-        each other, one thread each, which is faster than all threads in each product (see stages.hardware.in_lanes)."""
-        if predict.token_budget or self._parts == 1:
-            return predict
-        return replace(predict, token_budget=BUDGETS["cpu"][0] // self._parts)
-
     async def ready(self) -> list[str]:
         """The names of the models, once they are loaded."""
         return list(self._served)
@@ -117,9 +109,7 @@ class Models:
         served, predictor = self._served[model], self._open[model]
         table, records = await self._encoding(lambda: expand(table, served.task, predictor))
         waiting = [
-            self._batched(group)
-            for record in records
-            for group in grouped(record, model, predictor.budget, deadline, self._parts)
+            self._batched(group) for record in records for group in grouped(record, model, predictor.budget, deadline)
         ]
         found: list[Outputs] = await asyncio.gather(*waiting)
         outputs = itertools.chain.from_iterable(found)
@@ -169,24 +159,23 @@ class Models:
         return table
 
 
-def grouped(record: Record, model: str, budget: int, deadline: float, parts: int = 1) -> list[Group]:
-    """The record's examples in groups of at most ``budget`` tokens; a longer one goes alone. ``parts`` such groups are
-    one batch."""
+def grouped(record: Record, model: str, budget: int, deadline: float) -> list[Group]:
+    """The record's examples in groups of at most ``budget`` tokens; a longer one goes alone."""
     groups: list[Group] = []
     held: list[Example] = []
     size = 0
     for one in record.examples:
         tokens = one.length + one.extra
         if held and size + tokens > budget:
-            groups.append(_group(held, size, model, budget * parts, deadline))
+            groups.append(_group(held, size, model, budget, deadline))
             held, size = [], 0
         held.append(one)
         size += tokens
-    return [*groups, _group(held, size, model, budget * parts, deadline)] if held else groups
+    return [*groups, _group(held, size, model, budget, deadline)] if held else groups
 
 
-def _group(examples: Sequence[Example], size: int, model: str, whole: int, deadline: float) -> Group:
-    cost = max(1, min(WHOLE, WHOLE * size // whole))
+def _group(examples: Sequence[Example], size: int, model: str, budget: int, deadline: float) -> Group:
+    cost = max(1, min(WHOLE, WHOLE * size // budget))
     return Group(model=model, examples=tuple(examples), cost=cost, deadline=deadline)
 
 
