@@ -14,7 +14,7 @@ from stages.base import Row
 from stages.errors import Code, RowError
 from stages.frames import Value
 from stages.sandbox import Sandbox, SandboxLimits
-from stages.sensing import Sense, Senses, file_key
+from stages.sensing import TOTAL, Sense, Senses, file_key
 from stages.settings import Settings
 from stages.takes import Sound
 
@@ -28,8 +28,6 @@ ENGINES = ("soundfile", "av", "soxr")
 LISTENER = "stages.audio_child:open_listener"
 HEARING_VERSION = 1
 """Raised when the same recordings give other samples."""
-_TOTAL = 10
-"""Times the limit without progress that one call may take in all; the child's word on progress is not trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +69,9 @@ def hear_file(sandbox: Sandbox, path: str, settings: Settings, *, takes: Sound) 
     have, total = 0, 1
     while have < total:
         asked = {**request, "offset": have}
-        answer = sandbox.call(asked, timeout_s=limit, total_s=_TOTAL * limit)
+        answer = sandbox.call(asked, timeout_s=limit, total_s=TOTAL * limit)
         if answer.get("need_file") is True:
-            answer = sandbox.call(asked, path=path, timeout_s=limit, total_s=_TOTAL * limit)
+            answer = sandbox.call(asked, path=path, timeout_s=limit, total_s=TOTAL * limit)
         match answer:
             case {"total": int(count), "samples": np.ndarray() as part} if part.dtype == np.float32 and part.ndim == 1:
                 parts.append(cast("Samples", part))

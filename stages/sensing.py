@@ -22,6 +22,8 @@ from stages.fetch import fetched, given
 from stages.sandbox import Sandbox
 from stages.settings import Settings
 
+TOTAL = 10
+"""Times the limit without progress that one call may take in all; the child's word on progress is not trusted."""
 HANDED_ON = 64 << 20
 """Bytes of values after which a table is handed on."""
 

@@ -14,7 +14,7 @@ from stages.base import Row
 from stages.errors import Code, RowError
 from stages.frames import Value
 from stages.sandbox import Sandbox
-from stages.sensing import Sense, Senses
+from stages.sensing import TOTAL, Sense, Senses
 from stages.settings import Settings
 from stages.takes import Clips
 
@@ -26,8 +26,6 @@ ENGINES = ("av",)
 WATCHER = "stages.video_child:open_watcher"
 WATCHING_VERSION = 1
 """Raised when the same videos and settings give other frames."""
-_TOTAL = 10
-"""Times the limit without progress that one video may take in all; the child's word on progress is not trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,7 @@ def watch_file(sandbox: Sandbox, path: str, settings: Settings, *, takes: Clips)
         "max_pixels": settings.render.max_pixels,
     }
     limit = settings.render.timeout_s
-    found = sandbox.call(request, path=path, timeout_s=limit, total_s=_TOTAL * limit).get("frames")
+    found = sandbox.call(request, path=path, timeout_s=limit, total_s=TOTAL * limit).get("frames")
     if (
         not isinstance(found, np.ndarray)
         or found.dtype != np.uint8

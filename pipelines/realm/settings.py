@@ -8,6 +8,7 @@ from typing import Any
 from transformers import BatchEncoding, BertConfig, PreTrainedConfig
 
 from pipelines.registering import settle
+from pipelines.tasks.bert_encoder import bert_config
 from pipelines.tasks.wordpiece import VocabFileTokenizer
 
 
@@ -52,23 +53,7 @@ class RealmConfig(PreTrainedConfig):
     def encoder(self) -> BertConfig:
         """What the encoder is: a BERT of these sizes. Padding is the vocabulary's [PAD], 0, whatever the
         configuration says: its row of the embeddings is no other."""
-        names = (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "hidden_act",
-            "hidden_dropout_prob",
-            "attention_probs_dropout_prob",
-            "max_position_embeddings",
-            "type_vocab_size",
-            "initializer_range",
-            "layer_norm_eps",
-        )
-        sizes: dict[str, Any] = {name: getattr(self, name) for name in names}
-        sizes["attn_implementation"] = self._attn_implementation
-        return BertConfig(**sizes)
+        return bert_config(self)
 
 
 class RealmTokenizer(VocabFileTokenizer):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from transformers import BertConfig, PreTrainedConfig
 
 from pipelines.registering import settle
+from pipelines.tasks.bert_encoder import bert_config
 from pipelines.tasks.wordpiece import VocabFileTokenizer
 
 
@@ -34,24 +33,7 @@ class RetriBertConfig(PreTrainedConfig):
 
     def encoder(self) -> BertConfig:
         """What one encoder is: a BERT of these sizes."""
-        names = (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "hidden_act",
-            "hidden_dropout_prob",
-            "attention_probs_dropout_prob",
-            "max_position_embeddings",
-            "type_vocab_size",
-            "initializer_range",
-            "layer_norm_eps",
-            "pad_token_id",
-        )
-        sizes: dict[str, Any] = {name: getattr(self, name) for name in names}
-        sizes["attn_implementation"] = self._attn_implementation
-        return BertConfig(**sizes)
+        return bert_config(self, "pad_token_id")
 
 
 class RetriBertTokenizer(VocabFileTokenizer):
