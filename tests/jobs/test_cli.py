@@ -15,7 +15,6 @@ import yaml
 import jobs.batch
 import jobs.demo
 import jobs.train
-from jobs import cli
 from jobs.commands.run import request_for, summary
 from jobs.config import Given
 from jobs.prepare import Request
@@ -27,20 +26,6 @@ from pipelines import families, family
 from stages.errors import ErrorRateError, StoppedError
 from stages.settings import Render, Settings
 from tests import corpus
-
-
-@pytest.fixture
-def manta(monkeypatch, capsys):
-    """``manta(*words)``: exit code, standard output, standard error; in this process."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["manta", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return call
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs import cli
 from jobs.arguments import ScheduleArguments
 from jobs.schedule import Schedule, words
 from jobs.scheduling.records import drop_old, last_started
@@ -36,20 +35,6 @@ from tests.jobs.outputs import record, write_run
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def manta(monkeypatch, capsys):
-    """``manta(*words)``: exit code, standard output, standard error; in this process."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["manta", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return call
 
 
 def configured(folder: Path, **sections: object) -> Path:

@@ -19,7 +19,7 @@ from typing import ClassVar
 import pytest
 import requests
 
-from jobs import cli, ray_jobs
+from jobs import ray_jobs
 from jobs.commands.submit import check
 from jobs.packing import packed
 from jobs.ray_jobs import Cluster
@@ -39,20 +39,6 @@ SECRET = "a-secret-of-the-person-who-submits"
 def head() -> Iterator[Head]:
     with heads.running(SCRATCH / "h") as found:
         yield found
-
-
-@pytest.fixture
-def manta(monkeypatch, capsys):
-    """``manta(*words)``: exit code, standard output, standard error; in this process."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["manta", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return call
 
 
 def submitting(head: Head, *words: object) -> subprocess.Popen[str]:
