@@ -13,26 +13,23 @@ import numpy as np
 
 from pipelines.family import Batch, Metric
 from pipelines.tasks.base_text import text_of
-from pipelines.tasks.error_rates import error_rates
-from pipelines.tasks.generating import GenerationOptions, beams_of, load_generation, texts, write
-from pipelines.tasks.loading import load_tokenizer
+from pipelines.tasks.generating import GenerationOptions, texts, write
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.seeing import SeeingTask
-from pipelines.tasks.written import edges, last_of, shifted
+from pipelines.tasks.writing import WritingTask
+from pipelines.tasks.written import shifted
 from stages.base import Row
 from stages.examples import Example, Output
 from stages.predictor import row_seed
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
-    from transformers import PreTrainedTokenizerFast
 
 EXPECTED = 16
 """Tokens of a usual caption, for the batch's budget."""
 
 
-class ImageCaptioning(SeeingTask):
+class ImageCaptioning(WritingTask, SeeingTask):
     """Describes an image; several captions where asked for."""
 
     name = "image-captioning"
@@ -43,13 +40,6 @@ class ImageCaptioning(SeeingTask):
     options_type = GenerationOptions
     options: GenerationOptions
     auto_class = "VisionEncoderDecoderModel"
-    tokenizer: PreTrainedTokenizerFast
-
-    def load_processor(self) -> None:
-        """Loads the image processor and the tokenizer. Raises UsageError for more sequences than beams."""
-        super().load_processor()
-        self.tokenizer = load_tokenizer(self.checkpoint, fast=False)
-        self.beams = beams_of(load_generation(self.checkpoint, self.config, self.options), self.options)
 
     def encode(self, row: Row) -> list[Example]:
         """One example: the picture, and ``seed`` (1,)."""
@@ -69,21 +59,10 @@ class ImageCaptioning(SeeingTask):
 
     # ---- training
 
-    def load_model(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Loads the weights, and the tokens that a text begins and ends with."""
-        super().load_model(device, dtype)
-        self.edges = edges(self.model)
-
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
         """Adds ``labels`` (L,): the text's tokens and the end."""
         labels = self.target_ids(text_of(row))
         return [replace(one, arrays={**one.arrays, "labels": labels}, extra=len(labels)) for one in examples]
-
-    def target_ids(self, text: str) -> NDArray[np.int32]:
-        """The tokens of a text, with no special ones but the end."""
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        own = load_generation(self.checkpoint, self.config, self.options)
-        return np.array([*ids, last_of(own)], np.int32)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """``pixel_values``; in training ``labels`` and ``decoder_input_ids`` too: the labels, one place later."""
@@ -99,11 +78,6 @@ class ImageCaptioning(SeeingTask):
         """Cross entropy summed over the texts' tokens, over ``num_items``. What a decoder alone says at the image's
         places, which come first, does not count."""
         return cross_entropy(outputs.logits[:, -labels.shape[1] :], labels, num_items)
-
-    def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
-        """``wer`` and ``cer``, of texts as the tokenizer writes them."""
-        right = [self.tokenizer.decode(self.target_ids(text_of(row)), skip_special_tokens=True) for row in gold]
-        return error_rates([str(each) for each in right], [str(row["text"]) for row in answers])
 
 
 class CausalCaptioning(ImageCaptioning):

@@ -15,12 +15,11 @@ import numpy as np
 
 from pipelines.family import Batch, Metric
 from pipelines.tasks.base_text import text_of
-from pipelines.tasks.error_rates import error_rates
-from pipelines.tasks.generating import GenerationOptions, Written, beams_of, load_generation, texts, write
+from pipelines.tasks.generating import GenerationOptions, Written, texts, write
 from pipelines.tasks.hearing import HearingOptions, HearingTask
-from pipelines.tasks.loading import load_tokenizer
 from pipelines.tasks.loss import cross_entropy
-from pipelines.tasks.written import edges, last_of, shifted
+from pipelines.tasks.writing import WritingTask
+from pipelines.tasks.written import shifted
 from stages.base import Row
 from stages.errors import Code, RowError, UsageError
 from stages.examples import Example, Output
@@ -28,8 +27,6 @@ from stages.predictor import row_seed
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
-    from transformers import PreTrainedTokenizerFast
 
 TOKENS_A_SECOND = 4
 """Tokens of usual speech, for the batch's budget."""
@@ -47,7 +44,7 @@ class SpeechOptions(HearingOptions, GenerationOptions):
         GenerationOptions.__post_init__(self)
 
 
-class SpeechToText(HearingTask):
+class SpeechToText(WritingTask, HearingTask):
     """Writes down what a recording says."""
 
     name = "speech-to-text"
@@ -58,13 +55,10 @@ class SpeechToText(HearingTask):
     options_type = SpeechOptions
     options: SpeechOptions
     auto_class = "SpeechEncoderDecoderModel"
-    tokenizer: PreTrainedTokenizerFast
 
     def load_processor(self) -> None:
         """Loads the feature extractor and the tokenizer. Raises UsageError for an unknown ``target_token``."""
         super().load_processor()
-        self.tokenizer = load_tokenizer(self.checkpoint, fast=False)
-        self.beams = beams_of(load_generation(self.checkpoint, self.config, self.options), self.options)
         token = self.options.target_token
         if token and token not in self.tokenizer.get_vocab():
             raise UsageError(f"task.target_token {token!r} is not in the vocabulary of {self.checkpoint.ref}")
@@ -72,7 +66,6 @@ class SpeechToText(HearingTask):
     def load_model(self, device: torch.device, dtype: torch.dtype) -> None:
         """Loads the weights, and the token that texts begin with."""
         super().load_model(device, dtype)
-        self.edges = edges(self.model)
         if self.options.target_token:
             first = self.tokenizer.convert_tokens_to_ids(self.options.target_token)
             self.model.generation_config.update(forced_bos_token_id=first)  # type: ignore[no-untyped-call]
@@ -108,12 +101,6 @@ class SpeechToText(HearingTask):
 
     # ---- training
 
-    def target_ids(self, text: str) -> NDArray[np.int32]:
-        """The tokens of a text, with no special ones but the end."""
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        own = load_generation(self.checkpoint, self.config, self.options)
-        return np.array([*ids, last_of(own)], np.int32)
-
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
         """Adds ``labels`` (L,): the text's tokens and the end. Raises RowError for a recording of several pieces."""
         if len(examples) > 1:
@@ -131,15 +118,6 @@ class SpeechToText(HearingTask):
         """Cross entropy summed over the texts' tokens, over ``num_items``."""
         return cross_entropy(outputs.logits, labels, num_items)
 
-    def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
-        """``wer`` and ``cer``, of texts as the tokenizer writes them."""
-        right, ours = self._texts(gold), [str(row["text"]) for row in answers]
-        return error_rates(right, ours)
-
-    def _texts(self, gold: Sequence[Row]) -> list[str]:
-        ids = [self.target_ids(text_of(row)) for row in gold]
-        return [str(self.tokenizer.decode(each, skip_special_tokens=True)) for each in ids]
-
 
 class SpeechTranslation(SpeechToText):
     """Writes down what a recording says, in another language."""
@@ -152,7 +130,8 @@ class SpeechTranslation(SpeechToText):
         """``bleu`` (sacrebleu's, 0 to 100)."""
         import sacrebleu
 
-        return {"bleu": float(sacrebleu.corpus_bleu([str(row["text"]) for row in answers], [self._texts(gold)]).score)}
+        ours = [str(row["text"]) for row in answers]
+        return {"bleu": float(sacrebleu.corpus_bleu(ours, [self.right_texts(gold)]).score)}
 
 
 def _joined(parts: Sequence[Written]) -> Written:
