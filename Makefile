@@ -31,11 +31,11 @@ setup: $(BASE)
 demo: $(VENV)/.installed-train-demo-$(HASH)
 	$(BIN)/manta demo $(DEMO)
 
-test: $(VENV)/.installed-s3-train-submit-media-demo-test-dev-$(HASH)
+test: $(VENV)/.installed-s3-train-submit-serve-media-demo-test-dev-$(HASH)
 	@$(NEED) $(BROWSER)
 	$(BIN)/python -m pytest $(TESTS)
 
-check: $(VENV)/.installed-s3-train-submit-media-demo-test-dev-$(HASH)
+check: $(VENV)/.installed-s3-train-submit-serve-media-demo-test-dev-$(HASH)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
