@@ -18,6 +18,9 @@ NEED := PYTHON=$(PYTHON) infra/debian/need.sh
 READERS := tesseract:tesseract-ocr,tesseract-ocr-eng pdftoppm:poppler-utils
 BROWSER := chromium:chromium,fonts-dejavu-core chromedriver:chromium-driver
 
+# Much of the tests' time is waiting for Ray: two processes, each with a cluster of its own; a file stays with one.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 # What is installed is right as long as these files say the same.
 HASH := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-12)
 BASE := $(VENV)/.installed-base-$(HASH)
@@ -33,7 +36,7 @@ demo: $(VENV)/.installed-train-demo-$(HASH)
 
 test: $(VENV)/.installed-s3-train-submit-serve-media-demo-test-dev-$(HASH)
 	@$(NEED) $(BROWSER)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TESTS)
 
 check: $(VENV)/.installed-s3-train-submit-serve-media-demo-test-dev-$(HASH)
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from stages.errors import RowError, UsageError
 from stages.ledger import Ledger
 from stages.listing import listing
 from stages.reading import READER
+from stages.storage import open_storage
 from stages.tables import TableFile, inspect
 
 WAVE = 20_000
@@ -52,8 +53,8 @@ def execute(request: Request, progress: Progress, *, reader: str = READER) -> Re
             task=prepared.task,
             settings=request.settings,
             stamp=books.stamp,
-            output=request.output,
-            pages=request.pages_uri,
+            output=open_storage(request.output).uri,  # whole: a worker stands in another folder
+            pages=open_storage(request.pages_uri).uri,
             resources=resources,
             takes=takes,
             reader=reader,
@@ -88,7 +89,7 @@ class _Run:
             self.prepared.task.conclude(self.prepared.request.output)
 
     def _all_work(self, ledger: Ledger) -> None:
-        for todo in self._todo(ledger):
+        for todo in self._waves(ledger):
             is_table = pc.equal(todo["kind"], "table")
             documents, tables = todo.filter(pc.invert(is_table)), todo.filter(is_table)
             if documents.num_rows:
@@ -101,16 +102,28 @@ class _Run:
             self.books.reused(sum(map(len, parts["rows"].to_pylist())))
             self._drive(ReuseWork(parts=parts, records=self.prepared.records), self.layout.reused, PART_ROWS)
 
+    def _waves(self, ledger: Ledger) -> Iterator[pa.Table]:
+        """What is listed and not done, of many inputs together: each wave starts processes of its own."""
+        held: list[pa.Table] = []
+        rows = 0
+        for todo in self._todo(ledger):
+            held.append(todo)
+            rows += todo.num_rows
+            if rows >= WAVE:
+                yield from _slices(pa.concat_tables(held))
+                held, rows = [], 0
+        if held:
+            yield from _slices(pa.concat_tables(held))
+
     def _todo(self, ledger: Ledger) -> Iterator[pa.Table]:
-        """What is listed and not done, a wave at a time."""
+        """What is listed and not done, as it is listed."""
         request = self.prepared.request
         for listed in listing(request.inputs, exclude=(request.output, request.pages_uri)):
             most = None if request.limit is None else request.limit - (ledger.listed - ledger.skipped)
             todo = ledger.todo(listed if most is None else ledger.first_open(listed, most))
             self.books.listed(listed, ledger)
             self.progress.update(self.books.record)
-            for start in range(0, todo.num_rows, WAVE):
-                yield todo.slice(start, WAVE)
+            yield todo
             if request.limit is not None and ledger.listed - ledger.skipped >= request.limit:
                 return
 
@@ -163,6 +176,11 @@ class _Run:
             self.progress.update(self.books.record)
         self.books.lost(work.lost())
         self.progress.update(self.books.record)
+
+
+def _slices(documents: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, documents.num_rows, WAVE):
+        yield documents.slice(start, WAVE)
 
 
 def _grouped(parts: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:

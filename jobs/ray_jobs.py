@@ -166,10 +166,12 @@ class _Log(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
+        from aiohttp import ClientError
+
         while True:
             try:
                 asyncio.run(self._tail())
-            except Exception:  # noqa: BLE001 - whatever broke the connection: who follows the job tells if it lasts
+            except (RuntimeError, OSError, ClientError):  # who follows the job tells if it lasts
                 if self._ended.wait(1):
                     return
             else:

@@ -48,15 +48,13 @@ settings.load_profile("manta")
 TinyFolder = Callable[[str, str], Path]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _scratch() -> Iterator[None]:
-    """Takes the scratch folder away at the end."""
-    yield
+def pytest_unconfigure() -> None:
+    """Takes the scratch folder away at the end: each of pytest-xdist's processes has its own."""
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def ray_local(_scratch: None) -> Iterator[None]:
+def ray_local() -> Iterator[None]:
     """One cluster of this process's own for the whole session: 2 CPUs, loopback, ports that the system picks."""
     import ray
 

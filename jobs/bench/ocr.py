@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs import pools
 from jobs.bench.common import peers
 from jobs.bench.common.ask import Ask, tell
 from jobs.bench.common.documents import Annotated, annotated, digest, write_scans
@@ -88,8 +89,9 @@ def measure(ask: Ask) -> Report:
             f"{len(bout.images)} images, sha256 {sha256}, with {sum(len(one.words) for one in bout.images):,} words; "
             f"{cores()} processes each",
             "words count as right letter by letter, signs included and case not, as often as they stand on both sides",
-            f"{RUN} runs a tiny checkpoint, so that OCR is what takes time; a core is shared as 0.02 planning, 0.88 "
-            "reading and 0.10 predicting (jobs/pools.py; manta bench shares tries others)",
+            f"{RUN} runs a tiny checkpoint, so that OCR is what takes time; a core is shared as {pools.PLAN_CPU:.2f} "
+            f"planning, {pools.READ_CPU:.2f} reading and {pools.PREDICT_CPU:.2f} predicting, the rest is spreading "
+            "(jobs/pools.py; manta bench shares tries others)",
         ),
         versions={**versions("tesserocr", "transformers", "ray"), "tesseract": program_version("tesseract")},
     )

@@ -1,6 +1,6 @@
 """Runs that are killed, in part or whole, and run again: the same rows as an undisturbed run, none twice, none lost.
 
-MANTA_KILLS sets how many workers are killed in one run (5 here, 20 for the figure in the issue).
+MANTA_KILLS sets how many workers are killed in one run (5 unless set).
 """
 
 from __future__ import annotations

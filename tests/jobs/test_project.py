@@ -92,7 +92,7 @@ def test_ci_runs_what_the_readme_says() -> None:
             ["venv .venv", "install --no-compile  torch==2.13.0", "install --no-compile -c constraints.txt -e ."],
         ),
         ("demo", ["tesseract:", "-e '.[train,demo]'", "bin/manta demo"]),
-        ("test", ["-e '.[s3,train,submit,media,demo,test,dev]'", "chromium:", "-m pytest"]),
+        ("test", ["-e '.[s3,train,submit,serve,media,demo,test,dev]'", "chromium:", "-m pytest"]),
         ("check", ["ruff check", "ruff format --check", "mypy", "lint-imports", "jobs.readme --check"]),
     ],
 )

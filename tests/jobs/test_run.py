@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import run
+from stages import ray_data
 from stages.columns import results_schema
 from stages.errors import CheckpointError, OutputBusyError, UsageError
 from stages.lease import Holder, Lease
@@ -51,6 +52,25 @@ def done(tmp_path_factory, ray_local, tiny):
     folder = tmp_path_factory.mktemp("done")
     files = corpus.corpus(folder / "in")
     return files, folder / "out", layoutlm(files, folder / "out", tiny)
+
+
+def test_a_relative_output_is_one_folder_for_workers_that_stand_elsewhere(tmp_path, monkeypatch):
+    files = corpus.corpus(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)  # Ray's workers stay where Ray was started
+    result = run("text", None, ["in"], "out")
+    assert result.exit_code == 3
+    assert {Path(row["uri"]).name for row in rows_of_pages(result)} | set(BAD) == {one.name for one in files.iterdir()}
+    assert list((tmp_path / "out" / "pages").glob("*.parquet"))
+
+
+def test_many_inputs_share_their_processes(tmp_path, monkeypatch):
+    files = sorted(corpus.corpus(tmp_path / "in").iterdir())
+    streams = []
+    start = ray_data.stream
+    monkeypatch.setattr(ray_data, "stream", lambda *given, **more: streams.append(given) or start(*given, **more))
+    result = run("text", None, [str(one) for one in files], str(tmp_path / "out"))
+    assert result.record.documents.listed == len(files)
+    assert len(streams) == 1
 
 
 def test_every_document_is_in_the_results_or_in_the_error_table(done):
