@@ -85,13 +85,21 @@ class TrainArguments:
     task: str | None = None
     """one of the family's tasks that can be trained"""
     data: str | None = None
-    """a .parquet or .jsonl table, or a folder of them, with what the task reads and its right answers"""
+    """a .parquet or .jsonl table with what the task reads and its right answers, or labelled data: tables with spans,
+    CoNLL files, FUNSD's or SROIE's folders, SQuAD's JSON"""
     eval_data: str | None = None
     """rows like those of --data that training never sees, to judge it by; the best state is kept"""
     checkpoint: str | None = None
     """what to start from: Hub id (org/name@revision), folder, s3:// folder or MLflow model; default: the family's"""
     output: str | None = None
-    """folder for model/, which --checkpoint takes, encoded/ and train.json"""
+    """folder or s3:// prefix for model/, which --checkpoint takes, train.json, and checkpoints until it has ended"""
+    resume: bool = False
+    """go on from the last checkpoint of a training in --output that did not end; does nothing more where it did"""
+    register: str | None = None
+    """name under which the trained model goes into MLflow's registry: --checkpoint models:/NAME@champion finds it"""
+    push_to_hub: str | None = None
+    """Hugging Face Hub repository (OWNER/NAME) that the trained model is uploaded to, made private where it is not
+    there; the token is that of HF_TOKEN"""
     workers: int | None = None
     """processes that share a step; default: one a GPU, else one a CPU"""
     address: str | None = None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jobs.cluster import Resources
 from jobs.families import short, task_lines
+from jobs.labelled.read import formats
 from jobs.pools import Layout
 from pipelines import Checkpoint, families, family
 from stages.base import Stage
@@ -115,9 +116,21 @@ def error_codes() -> str:
     return table(("code", "what helps"), rows)
 
 
+def labelled_data() -> str:
+    """The forms of labelled data and the columns that they give."""
+    rows = [[_first_sentence(form.__doc__ or ""), code(form.COLUMNS)] for form in formats()]
+    return table(("labelled data", "gives"), rows)
+
+
+def _first_sentence(text: str) -> str:
+    """What stands before the first empty line or full stop, on one line."""
+    return re.split(r"\.(?:\s|$)|\n\n", text.replace("``", "`"), maxsplit=1)[0].replace("\n", " ")
+
+
 MADE: dict[str, Callable[[], str]] = {
     "data flow": data_flow,
     "families": family_table,
+    "labelled data": labelled_data,
     "outputs": outputs,
     "error codes": error_codes,
 }

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urlparse
 
 import pyarrow as pa
@@ -31,9 +31,9 @@ from jobs.tracking_store import (
     open_client,
     process_tags,
     redact,
-    set_defaults,
     store_for,
 )
+from pipelines.checkpoint_mlflow import set_defaults
 from stages.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "manta"
 Kind = Literal["run", "train"]
+_T = TypeVar("_T")
 _STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 _LOG = logging.getLogger(__name__)
 _LONGEST_VALUE = 6000  # MLflow's limit for a parameter, in characters
@@ -72,9 +73,9 @@ class Inputs:
 class Tracking:
     """One MLflow run. ``start`` or ``start_async``, then whatever there is to tell, then ``close``."""
 
-    def __init__(self, output: str) -> None:
-        """``output``: URI of what the run writes; says where its store lies."""
-        self.output, self.store = output, store_for(output)
+    def __init__(self, output: str, *, shared: bool = False) -> None:
+        """``output``: URI of what the run writes; says where its store lies. ``shared``: as ``store_for`` has it."""
+        self.output, self.store = output, store_for(output, shared=shared)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._client: MlflowClient
         self._ready: Future[str]
@@ -83,12 +84,15 @@ class Tracking:
         self._told = self._closed = False
 
     @classmethod
-    def start_async(cls, kind: Kind, *, output: str, name: str, experiment: str = EXPERIMENT) -> Tracking:
+    def start_async(
+        cls, kind: Kind, *, output: str, name: str, experiment: str = EXPERIMENT, shared: bool = False
+    ) -> Tracking:
         """Opens a run and returns at once; ``run_id`` waits for it.
 
-        ``name`` is the run's name. MLFLOW_EXPERIMENT_NAME goes before ``experiment``.
+        ``name`` is the run's name. MLFLOW_EXPERIMENT_NAME goes before ``experiment``. ``shared``: others are to find
+        in its store what the run leaves there (a registered model).
         """
-        tracking = cls(output)
+        tracking = cls(output, shared=shared)
         _LOG.disabled = False  # logging set-ups of Ray and alembic switch off what was there before them
         if tracking.store.notice:
             _LOG.warning(tracking.store.notice)
@@ -110,6 +114,22 @@ class Tracking:
         """The run's id. Raises UsageError where the store cannot be had."""
         return self._ready.result()
 
+    def opened(self) -> bool:
+        """Waits until the run is open; False where its store cannot be had, which ``run_id`` raises."""
+        return self._ready.exception() is None
+
+    def ask(self, call: Callable[[MlflowClient, str], _T]) -> _T:
+        """What ``call`` answers to the store's client and the run's id, after all that was told before.
+
+        Raises UsageError where the store cannot be had, and what ``call`` raises.
+        """
+        return self._thread.submit(lambda: call(self._client, self.run_id)).result()
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Sets tags of the run."""
+        told = {name: redact(value)[:_LONGEST_VALUE] for name, value in values.items()}
+        self._later(lambda: self._set_tags(told))
+
     def params(self, values: Mapping[str, object]) -> None:
         """Writes parameters down; credentials in URIs are left out."""
         told = [(name, redact(str(value))[:_LONGEST_VALUE]) for name, value in values.items()]
@@ -130,18 +150,13 @@ class Tracking:
 
     def inputs(self, uris: Sequence[str], listed: Inputs, *, context: str = "input") -> None:
         """The input listing as a dataset: its digest changes when a file is added, changed or removed."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+        counts = {"documents": listed.documents, "bytes": listed.bytes}
+        self.dataset(uris, digest=listed.digest, counts=counts, context=context)
 
+    def dataset(self, uris: Sequence[str], *, digest: str, counts: Mapping[str, int], context: str) -> None:
+        """A dataset that the run reads: where it lies, what tells it from others, and how much of it there is."""
         told = [redact(uri) for uri in uris]
-        dataset = Dataset(
-            name=Path(urlparse(told[0]).path).name[:500] or "input",
-            digest=listed.digest,
-            source_type="manta-listing",
-            source=json.dumps({"uris": told})[:65535],
-            profile=json.dumps({"documents": listed.documents, "bytes": listed.bytes}),
-        )
-        one = DatasetInput(dataset=dataset, tags=[InputTag("mlflow.data.context", context)])
-        self._later(lambda: self._client.log_inputs(self.run_id, datasets=[one]))
+        self._later(lambda: self._log_dataset(told, digest, context, counts))
 
     def artifact(self, name: str, data: bytes | Path) -> None:
         """Adds a file; ``name`` may have folders: ``report/index.html``. ``data``: its bytes, or the file itself."""
@@ -178,6 +193,23 @@ class Tracking:
                 f"the MLflow store {redact(self.store.uri)} cannot be used: {redact(cause)}; "
                 "set MLFLOW_TRACKING_URI to one that can",
             ) from error
+
+    def _log_dataset(self, uris: Sequence[str], digest: str, context: str, counts: Mapping[str, int]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=Path(urlparse(uris[0]).path).name[:500] or "input",
+            digest=digest,
+            source_type="manta-listing",
+            source=json.dumps({"uris": uris})[:65535],
+            profile=json.dumps(counts),
+        )
+        one = DatasetInput(dataset=dataset, tags=[InputTag("mlflow.data.context", context)])
+        self._client.log_inputs(self.run_id, datasets=[one])
+
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
+        for name, value in tags.items():
+            self._client.set_tag(self.run_id, name, value)
 
     def _log_artifact(self, name: str, data: bytes | Path) -> None:
         import tempfile

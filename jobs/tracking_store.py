@@ -19,13 +19,6 @@ from stages.errors import UsageError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_DEFAULTS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # its own 7 with a growing pause make minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
@@ -39,23 +32,21 @@ class Store:
     """What a person should be told about the choice."""
 
 
-def store_for(output: str) -> Store:
-    """The store of runs that write to ``output``."""
+def store_for(output: str, *, shared: bool = False) -> Store:
+    """The store of runs that write to ``output``; a ``shared`` one is never kept inside the output.
+
+    Without MLFLOW_TRACKING_URI a shared one is ``mlflow.db`` of the working folder, where MLflow itself looks, so that
+    ``models:/NAME@champion`` is found there.
+    """
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return Store(uri=uri, artifacts=None)
     parsed = urlparse(output)
-    if "://" in output and parsed.scheme != "file":
+    if shared or ("://" in output and parsed.scheme != "file"):
         here = Path.cwd()
         notice = f"MLflow runs go to {here / 'mlflow.db'}; set MLFLOW_TRACKING_URI to keep them elsewhere"
         return Store(uri=f"sqlite:///{here / 'mlflow.db'}", artifacts=str(here / "mlruns"), notice=notice)
     folder = Path(unquote(parsed.path) if parsed.scheme == "file" else output).absolute() / "mlflow"
     return Store(uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=str(folder / "artifacts"))
-
-
-def set_defaults() -> None:
-    """Telemetry off, short waits: MLflow reads these when it is imported. What the environment says already stays."""
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
 
 
 def open_client(store: Store) -> MlflowClient:

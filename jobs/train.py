@@ -1,73 +1,51 @@
 """``manta train``: fine-tunes a family's checkpoint for one task. Encodes once, then Ray Train runs the Trainer.
 
 Leaves ``OUTPUT/model/`` (safetensors, tokenizer, configuration with its label names: what ``--checkpoint`` takes),
-``OUTPUT/encoded/`` (the rows as tokens), ``OUTPUT/train.json`` (what was done), and an MLflow run with the curve.
+``OUTPUT/encoded/`` (the rows as tokens), ``OUTPUT/train.json`` (what was done), ``OUTPUT/curve.jsonl`` (losses and
+evaluations by step), and an MLflow run with the curve. Until it has ended, ``OUTPUT/trainer/`` holds checkpoints, from
+which it goes on after a fault: by itself where a worker died, with ``--resume`` where all of it was killed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 import pipelines
 from jobs.cluster import Resources, connect
 from jobs.tracking import Tracking
-from jobs.training.encode import Tables, encode, find_tables, summary
-from jobs.training.plan import Outcome, Plan
-from jobs.training.settings import Train
-from pipelines import Options, Task
+from jobs.tracking_card import Card
+from jobs.tracking_hub import check_hub, push
+from jobs.tracking_registry import Registration, check_name
+from jobs.tracking_system import system_metrics
+from jobs.tracking_training import Finished, tell_data, tell_evaluation, tell_model
+from jobs.training import begun as beginnings
+from jobs.training.begun import Begun
+from jobs.training.curve import Curve, listening
+from jobs.training.encode import Tables, check_labels, encode, summary
+from jobs.training.fit import TrainingError, fit
+from jobs.training.plan import EVALUATION, MODEL, Outcome, Plan, choose_metric
+from jobs.training.record import RECORD, TrainRecord
+from jobs.training.room import check_room, share_of, wait_for_room
+from jobs.training.settings import Augment, Train
+from jobs.training.sources import Sources, find_sources
+from pipelines import Checkpoint, Metric, Options, Task
 from pipelines.checkpoint import resolve
 from pipelines.rehearsal import rehearse
-from stages.errors import MantaError, UsageError
+from stages.base import Row
+from stages.errors import UsageError
+from stages.lease import Holder, Lease
+from stages.storage import Storage, open_storage
 
-if TYPE_CHECKING:
-    from ray.util.queue import Queue
-
+__all__ = ["TrainRecord", "TrainingError", "train"]
 
 Say = Callable[[str], None]
 """Where lines for a person go."""
-
-
-class TrainingError(MantaError):
-    """A worker failed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRecord:
-    """What a training did; ``OUTPUT/train.json``."""
-
-    family: str
-    task: str
-    checkpoint: str
-    """What it started from."""
-    model: str
-    """The folder of the trained checkpoint."""
-    rows: int
-    """Training rows."""
-    left_out: int
-    """Rows that could not be encoded."""
-    workers: int
-    steps: int
-    loss: float
-    """Mean training loss."""
-    metrics: Mapping[str, float]
-    """Of the kept model on the evaluation rows."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall clock of each part."""
-    mlflow_run_id: str = ""
-
-    def to_json(self) -> str:
-        """The record as indented JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+CURVE = "curve.jsonl"
 
 
 def train(  # noqa: PLR0913 - the options of the command line, each by name
@@ -81,29 +59,58 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     workers: int | None = None,
     address: str | None = None,
     settings: Train | None = None,
+    augment: Augment | None = None,
     options: Options | None = None,
+    resume: bool = False,
+    register: str | None = None,
+    push_to_hub: str | None = None,
     say: Say | None = None,
 ) -> TrainRecord:
     """Trains and leaves a checkpoint in ``output``/model.
 
-    ``data`` and ``eval_data`` name tables with the columns that the task reads and its right answers; ``workers`` is
-    how many processes share a step (one a GPU, else one a CPU). Raises UsageError for what cannot work before
-    anything starts; TrainingError with the worker's own error when training fails.
+    ``data`` and ``eval_data`` name tables with the columns that the task reads and its right answers, or labelled data
+    (jobs/labelled); ``workers`` is how many processes share a step (one a GPU, else one a CPU). ``resume`` goes on with
+    what began in ``output`` and did not end, and answers at once where it did. ``register`` is the name under which the
+    model goes into MLflow's registry, ``push_to_hub`` a repository on the Hugging Face Hub. Raises UsageError for what
+    cannot work before anything starts; OutputBusyError where another training is at work there; TrainingError with the
+    worker's own error; MantaError where the trained model can be neither registered nor pushed.
     """
-    if output.startswith("s3://"):
-        raise UsageError(f"{output}: manta train writes to a local or shared folder; copy model/ to S3 afterwards")
-    described = _described(family, task, checkpoint, options)
-    tables = find_tables(data, described)
-    held_out = find_tables(eval_data, described) if eval_data else None
+    output = output if output.startswith("s3://") else str(Path(output).resolve())
+    if push_to_hub:
+        check_hub(push_to_hub)
+    described, tried = _described(family, task, checkpoint, options)
+    sources = find_sources(tried, data, eval_data, output)
+    if sources.checkpoint is not tried.checkpoint:
+        described, tried = _tried(type(tried), sources.checkpoint, tried.options)
+    held_out = sources.held_out
     job = _Job(
         family=family,
         task=described,
-        output=Path(output).resolve(),
+        output=output,
         settings=settings or Train(),
+        augment=augment or Augment(),
         say=say or (lambda _: None),
+        evaluation=tuple(held_out.read(tried)) if held_out else (),
+        sources=sources,
+        register=register,
+        push_to_hub=push_to_hub,
     )
-    with _tracked(job, {"data": data, "eval_data": eval_data or ""}) as tracking:
-        return _run(job, tables, held_out, tracking, workers=workers, address=address)
+    _check(tried, job)
+    job.asked = beginnings.asked(job.family, job.task, job.settings, job.augment, _digests(sources))
+    there = beginnings.find(job.output, job.asked, resume=resume)
+    if isinstance(there, TrainRecord):
+        job.say(f"{job.output} holds this training, done; nothing is left to do")
+        return there
+    job.begun = there
+    with (
+        Lease(job.storage, Holder.me(f"train {family} {task}")),
+        _tracked(job, {"data": data, "eval_data": eval_data or ""}) as tracking,
+    ):
+        tell_data(tracking, data, sources.data, "training")
+        if sources.evaluation and eval_data:
+            tell_data(tracking, eval_data, sources.evaluation, "evaluation")
+        with system_metrics(tracking):
+            return _run(job, sources.tables, tracking, workers=workers, address=address)
 
 
 @dataclass(kw_only=True)
@@ -112,10 +119,27 @@ class _Job:
 
     family: str
     task: Task
-    output: Path
+    output: str
     settings: Train
+    augment: Augment
     say: Say
+    sources: Sources
+    register: str | None
+    """Name in the registry."""
+    push_to_hub: str | None
+    """Repository."""
+    evaluation: tuple[Row, ...] = ()
+    metric: Metric = field(init=False)
+    """What chooses the best model."""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    begun: Begun | None = None
+    """What it goes on with."""
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def storage(self) -> Storage:
+        """The output."""
+        return open_storage(self.output)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -127,9 +151,14 @@ class _Job:
             self.seconds[part] = round(time.perf_counter() - start, 2)
 
 
-def _described(family: str, name: str, ref: str | None, options: Options | None) -> Task:
-    """The task with its checkpoint. Raises UsageError for a task that cannot be trained, or a checkpoint that
-    cannot be had."""
+# ---- before anything starts
+
+
+def _described(family: str, name: str, ref: str | None, options: Options | None) -> tuple[Task, Task]:
+    """The task with its checkpoint, and the same tried out: processor loaded, and its model without weights.
+
+    Raises UsageError for a task that cannot be trained, or a checkpoint that cannot be had.
+    """
     kind, found = pipelines.task(family, name), pipelines.family(family)
     if kind.metric is None:
         can = [each.name for each in found.tasks if each.metric is not None]
@@ -137,30 +166,46 @@ def _described(family: str, name: str, ref: str | None, options: Options | None)
     default = found.checkpoints.get(name, found.checkpoints[""])
     resolved = resolve(ref or default, model_types=found.model_types)
     # A new head has random weights by definition; after training they are not.
-    asked = dataclasses.replace(options or kind.options_type(), allow_random_head=True)
-    task = kind(resolved, asked)
-    rehearse(task)
-    return task
+    return _tried(kind, resolved, dataclasses.replace(options or kind.options_type(), allow_random_head=True))
+
+
+def _tried(kind: type[Task], checkpoint: Checkpoint, options: Options) -> tuple[Task, Task]:
+    task, tried = kind(checkpoint, options), kind(checkpoint, options)
+    rehearse(tried)
+    return task, tried
+
+
+def _check(tried: Task, job: _Job) -> None:
+    """Raises UsageError for settings that do not fit the model or the rows."""
+    from jobs.training import model
+
+    settings = job.settings
+    job.metric = choose_metric(tried, settings.metric)
+    model.check(tried.model, settings)
+    if not job.evaluation:
+        for name in ("metric", "patience", "evaluate_steps"):
+            if getattr(settings, name):
+                raise UsageError(f"train.{name} needs rows to judge the model by: name them with --eval-data")
+    check_labels(tried, job.evaluation)
+
+
+def _digests(sources: Sources) -> dict[str, str]:
+    return {"data": sources.data.digest, "eval_data": sources.evaluation.digest if sources.evaluation else ""}
+
+
+# ---- at work
 
 
 @contextmanager
 def _tracked(job: _Job, more: Mapping[str, str]) -> Iterator[Tracking]:
     """The MLflow run of the training; closed FINISHED, KILLED or FAILED whatever happens inside."""
-    job.output.mkdir(parents=True, exist_ok=True)
-    tracking = Tracking.start_async("train", output=str(job.output), name=f"train {job.family} {job.task.name}")
-    checkpoint = job.task.checkpoint
-    tracking.params(
-        {
-            "family": job.family,
-            "task": job.task.name,
-            "checkpoint": checkpoint.ref,
-            "checkpoint_content": checkpoint.content,
-            **more,
-            **{f"train.{name}": value for name, value in dataclasses.asdict(job.settings).items()},
-            **{f"task.{name}": value for name, value in dataclasses.asdict(job.task.options).items()},
-        },
-    )
+    name, shared = f"train {job.family} {job.task.name}", job.register is not None
+    tracking = Tracking.start_async("train", output=job.output, name=name, shared=shared)
+    tracking.params({**job.asked, **more, "checkpoint": job.task.checkpoint.ref})
+    tracking.params({"checkpoint_content": job.task.checkpoint.content})
     try:
+        if job.register is not None:
+            tracking.ask(lambda client, _: check_name(client, str(job.register)))
         yield tracking
     except BaseException as error:
         tracking.close("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
@@ -168,115 +213,122 @@ def _tracked(job: _Job, more: Mapping[str, str]) -> Iterator[Tracking]:
     tracking.close("finished")
 
 
-def _run(
-    job: _Job, tables: Tables, held_out: Tables | None, tracking: Tracking, *, workers: int | None, address: str | None
-) -> TrainRecord:
-    # The controller looks after its workers this often; 2 s is what a short training would mostly wait for.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+def _run(job: _Job, tables: Tables, tracking: Tracking, *, workers: int | None, address: str | None) -> TrainRecord:
     with job.timed("ray"):
         resources = connect(address)
     count = workers or int(resources.gpus) or max(1, int(resources.cpus))
-    _check_workers(count, resources)
+    share = share_of(resources)
+    _place(job, count, resources, address)
+    left_out = _encoded(job, tables)
+    begun = job.begun or Begun(asked=job.asked, workers=count, left_out=left_out)
+    if job.begun is None:
+        beginnings.forget(job.output)
+        job.storage.delete(EVALUATION)
+        beginnings.write(job.output, begun)
+    job.say(f"{tables.rows - left_out} rows encoded in {job.seconds['encode']:.0f} s; {count} workers start")
+    curve = Curve(job.say, lambda values, step: tracking.metrics(values, step=step, last=True))
+    with job.timed("train"), listening(curve) as points:
+        plan = Plan(
+            task=job.task,
+            settings=job.settings,
+            augment=job.augment,
+            output=job.output,
+            shares=begun.workers,
+            evaluation=job.evaluation,
+            points=points,
+        )
+        outcome = fit(plan, workers=count, share=share)
+    _refuse_nan(job, outcome)
+    return _finished(job, tables, begun, outcome, curve, tracking)
+
+
+def _place(job: _Job, count: int, resources: Resources, address: str | None) -> None:
+    """Raises UsageError where there is no room for the workers, or not the hardware for what is asked."""
+    if job.settings.precision == "float16" and not resources.gpus:
+        raise UsageError("train.precision float16 needs a GPU, and this cluster has none: use auto, or bfloat16")
+    if address is None:
+        check_room(count, resources)
+    else:
+        fewest = min(job.settings.min_workers or count, count)
+        wait_for_room(fewest, share_of(resources), job.settings.wait_s, job.say)
+
+
+def _encoded(job: _Job, tables: Tables) -> int:
+    """Encodes the rows, once; says and returns how many were left out. Raises UsageError where those are too many."""
     with job.timed("encode"):
-        refused = encode(tables, job.task, str(job.output))
+        if job.begun is not None:
+            return job.begun.left_out
+        refused = encode(tables, job.task, job.output)
+    if len(refused) > job.settings.left_out * tables.rows:
+        share = len(refused) / tables.rows
+        raise UsageError(f"{summary(refused)}; mend them, or admit it with --set train.left_out={share:.3g}")
     if refused:
         job.say(summary(refused))
-    job.say(f"{tables.rows - len(refused)} rows encoded in {job.seconds['encode']:.0f} s; {count} workers start")
-    with job.timed("train"):
-        outcome = _fit(job, count, held_out, tracking, gpu=resources.gpus > 0)
+    return len(refused)
+
+
+def _refuse_nan(job: _Job, outcome: Outcome) -> None:
+    """Raises TrainingError where the loss was no number; what was good is kept."""
+    if not outcome.not_finite_at:
+        return
+    kept = any(job.storage.list(f"{MODEL}/"))
+    beginnings.forget(job.output)  # it would come to the same end again
+    there = f"the last good model is in {job.output}/{MODEL}" if kept else "there is no earlier model to keep"
+    raise TrainingError(
+        f"training stopped at step {outcome.not_finite_at}: the loss is not a number (NaN) or infinite; {there}. "
+        "Try a lower train.learning_rate, a longer train.warmup, or train.precision=float32",
+    )
+
+
+def _finished(
+    job: _Job, tables: Tables, begun: Begun, outcome: Outcome, curve: Curve, tracking: Tracking
+) -> TrainRecord:
+    """Writes down what was done; the model is in its place."""
     record = TrainRecord(
         family=job.family,
         task=job.task.name,
         checkpoint=job.task.checkpoint.ref,
-        model=str(job.output / "model"),
+        model=f"{job.output}/{MODEL}",
         rows=tables.rows,
-        left_out=len(refused),
-        workers=count,
+        left_out=begun.left_out,
+        workers=begun.workers,
         steps=outcome.steps,
         loss=outcome.loss,
         metrics=outcome.metrics,
         seconds={**job.seconds, "loop": round(outcome.seconds, 2)},
         mlflow_run_id=tracking.run_id,
+        asked=job.asked,
+        data_digest=job.asked["data"],
+        eval_digest=job.asked["eval_data"],
     )
-    (job.output / "train.json").write_text(record.to_json(), encoding="utf-8")
-    tracking.artifact("train.json", job.output / "train.json")
+    job.storage.put(RECORD, record.to_json().encode())  # naming the model may fail, and the training is done
+    registered, pushed = _named(job, outcome, record.model, tracking)
+    record = dataclasses.replace(record, registered=registered, pushed=pushed)
+    files = {RECORD: record.to_json().encode(), CURVE: curve.lines()}
+    for name, content in files.items():
+        job.storage.put(name, content)
+        tracking.artifact(name, content)
     tracking.metrics({f"seconds_{name}": value for name, value in record.seconds.items()}, last=True)
+    beginnings.forget(job.output)
     return record
 
 
-def _check_workers(count: int, resources: Resources) -> None:
-    there, what = (resources.gpus, "GPUs") if resources.gpus else (resources.cpus, "CPUs")
-    if not 1 <= count <= there:
-        raise UsageError(f"--workers must be from 1 to {int(there)}, the {what} of this cluster, not {count}")
-
-
-def _fit(job: _Job, workers: int, held_out: Tables | None, tracking: Tracking, *, gpu: bool) -> Outcome:
-    """Ray Train with ``workers`` processes. Raises TrainingError with the first worker's own error."""
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
-    from jobs.training.worker import work
-
-    rows = tuple(held_out.read(job.task)) if held_out else ()
-    shutil.rmtree(job.output / "trainer", ignore_errors=True)  # Ray Train would go on from what an older one left
-    with _curve(job, tracking) as points:
-        plan = Plan(task=job.task, settings=job.settings, output=str(job.output), evaluation=rows, points=points)
-        trainer = TorchTrainer(
-            cast("Callable[[dict[Any, Any]], None]", work),  # Ray's annotation forgets that a worker may answer
-            train_loop_config={"plan": plan},
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=_share(gpu)),
-            run_config=RunConfig(name="ray", storage_path=str(job.output / "trainer")),
+def _named(job: _Job, outcome: Outcome, model: str, tracking: Tracking) -> tuple[Registration | None, str]:
+    """What MLflow is to have of the model, and its names there and on the Hub. Raises MantaError."""
+    with job.timed("track"):
+        tell_evaluation(tracking, job.output)
+        card = Card(
+            family=job.family,
+            task=job.task,
+            data=job.sources.data,
+            evaluation=job.sources.evaluation,
+            metrics=outcome.metrics,
+            metric=job.metric,
+            settings={name: one for name, one in job.asked.items() if "." in name},
+            steps=outcome.steps,
         )
-        try:
-            result = trainer.fit()
-        except TrainingFailedError as error:
-            log = job.output / "trainer" / "error.txt"
-            log.parent.mkdir(exist_ok=True)
-            log.write_text(str(error), encoding="utf-8")
-            raise TrainingError(f"training failed: {_cause(error)}; the workers' tracebacks are in {log}") from error
-    outcome = getattr(result, "return_value", None)  # Ray declares the type of version 1's result
-    assert isinstance(outcome, Outcome)
-    return outcome
-
-
-def _share(gpu: bool) -> dict[str, float]:
-    return {"GPU": 1, "CPU": 1} if gpu else {"CPU": 1}
-
-
-def _cause(error: Exception) -> str:
-    """The workers' own error, in one line."""
-    inner = getattr(error, "worker_failures", None)
-    first = next(iter(inner.values()), error) if isinstance(inner, Mapping) else error
-    lines = [line for line in str(first).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(first).__name__)[:500]
-
-
-@contextmanager
-def _curve(job: _Job, tracking: Tracking) -> Iterator[Queue]:
-    """A queue whose points are told and tracked here, by the driver, as they come."""
-    from ray.util.queue import Queue
-
-    points, started = Queue(actor_options={"num_cpus": 0}), time.monotonic()
-    teller = threading.Thread(target=_tell, args=(points, job, tracking, started), daemon=True)
-    teller.start()
-    try:
-        yield points
-    finally:
-        points.put(None)
-        teller.join(timeout=30)
-        points.shutdown(force=True)
-
-
-def _tell(points: Queue, job: _Job, tracking: Tracking, started: float) -> None:
-    told = 0.0
-    while (point := points.get()) is not None:
-        step, values = point
-        total = int(values.pop("steps", 0))
-        tracking.metrics(values, step=step, last=True)
-        if "loss" in values and time.monotonic() - told > 10:
-            told = time.monotonic()
-            seconds = told - started
-            job.say(f"step {step} of {total}  loss {values['loss']:.3f}  {seconds:.0f} s")
-        elif "loss" not in values:
-            job.say(f"step {step}  " + "  ".join(f"{name} {value:.3f}" for name, value in sorted(values.items())))
+        found = tell_model(tracking, Finished(card=card, model=model, rows=job.evaluation), job.register)
+        if found is not None:
+            told = "yes" if found.champion else "no"
+            job.say(f"registered as {found.reference}; champion: {told} ({found.against})")
+        return found, push(model, job.push_to_hub) if job.push_to_hub else ""

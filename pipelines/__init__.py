@@ -13,7 +13,17 @@ from stages.errors import UsageError
 __all__ = ["Checkpoint", "Family", "Metric", "Options", "Task", "families", "family", "task"]
 
 _FRAME = frozenset(
-    {"family", "tasks", "checkpoint", "checkpoint_sources", "registering", "rehearsal", "sync_batch_norm"}
+    {
+        "family",
+        "tasks",
+        "checkpoint",
+        "checkpoint_mlflow",
+        "checkpoint_sources",
+        "pyfunc",
+        "registering",
+        "rehearsal",
+        "sync_batch_norm",
+    },
 )
 """Modules of this folder that are not families."""
 

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from pipelines.checkpoint_sources import from_hub, from_mlflow, from_s3
+from pipelines.checkpoint_mlflow import from_mlflow
+from pipelines.checkpoint_sources import from_hub, from_s3
 from pipelines.family import Checkpoint
 from stages.errors import CheckpointError
 
@@ -40,7 +41,7 @@ def resolve(ref: str, *, model_types: Sequence[str] = ()) -> Checkpoint:
     ``model_types`` are those of config.json that will do; none admits all. Raises CheckpointError that says which
     checkpoint cannot be had, why, and what to do without a network.
     """
-    folder = _folder(ref)
+    folder, ref = _folder(ref)
     found = _model_type(ref, folder)
     if model_types and found not in model_types:
         wanted = " or ".join(model_types)
@@ -91,20 +92,21 @@ def _is(path: Path, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
 
 
-def _folder(ref: str) -> Path:
+def _folder(ref: str) -> tuple[Path, str]:
+    """The folder, and the reference that names just this content: an alias becomes the version that it stands for."""
     if ref.startswith("s3://"):
-        return from_s3(ref, (*FILES, *PICKLES))
+        return from_s3(ref, (*FILES, *PICKLES)), ref
     if ref.startswith("models:/"):
         return from_mlflow(ref)
     local = Path(ref).expanduser()
     if local.is_dir():
-        return local.resolve()
+        return local.resolve(), ref
     if ref.startswith(("/", "./", "../", "~")) or not _HUB_ID.fullmatch(ref):
         raise CheckpointError(
             f"no checkpoint {ref}: there is no such folder, and it is no Hub id (org/name@revision), s3:// folder or "
             "models:/name@alias",
         )
-    return from_hub(ref, FILES, PICKLES)
+    return from_hub(ref, FILES, PICKLES), ref
 
 
 def _model_type(ref: str, folder: Path) -> str:

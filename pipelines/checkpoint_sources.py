@@ -1,4 +1,5 @@
-"""Where checkpoints come from besides a local folder: the Hub, S3, the MLflow registry. Each gives a local folder."""
+"""Where checkpoints come from besides a local folder: the Hub and S3 (checkpoint_mlflow.py: the
+MLflow registry). Each gives a local folder."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ def from_hub(ref: str, files: Sequence[str], pickles: Sequence[str]) -> Path:
         message = f"no checkpoint {repo} on the Hub, or it is private: check the name, or log in (hf auth login)"
         raise CheckpointError(message) from error
     except (HTTPError, OSError, ValueError) as error:  # no network, offline mode, no disk, a broken cache
-        raise CheckpointError(f"checkpoint {ref} cannot be had from the Hub ({_line(error)}); {remedy}") from error
+        raise CheckpointError(f"checkpoint {ref} cannot be had from the Hub ({first_line(error)}); {remedy}") from error
 
 
 def from_s3(ref: str, patterns: Sequence[str]) -> Path:
@@ -86,52 +87,14 @@ def from_s3(ref: str, patterns: Sequence[str]) -> Path:
             for each in wanted:
                 system.get_file(each["name"], str(folder / Path(each["name"]).name))
 
-        return _kept(f"{ref}\n{version}", download)
+        return kept(f"{ref}\n{version}", download)
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint {ref}: the bucket or folder does not exist") from error
     except (OSError, BotoCoreError) as error:
-        raise CheckpointError(f"checkpoint {ref} cannot be read ({_line(error)}): see manta doctor") from error
+        raise CheckpointError(f"checkpoint {ref} cannot be read ({first_line(error)}): see manta doctor") from error
 
 
-def from_mlflow(ref: str) -> Path:
-    """A registered model's folder; an alias is looked up each time, a version is downloaded once."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    name, version = ref.removeprefix("models:/"), ""
-    try:
-        if "@" in name:
-            name, _, alias = name.partition("@")
-            version = str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
-        elif "/" in name:
-            name, _, version = name.partition("/")
-        if not version:
-            raise CheckpointError(
-                f"checkpoint {ref} names no version: say models:/{name}@ALIAS or models:/{name}/VERSION"
-            )
-
-        def download(folder: Path) -> None:
-            mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=str(folder))
-
-        kept = _kept(f"mlflow {mlflow.get_registry_uri()} {name} {version}", download)
-    except MlflowException as error:
-        where = mlflow.get_registry_uri()
-        raise CheckpointError(f"no checkpoint {ref} in the registry {where}: {_line(error)}") from error
-    return _model_folder(ref, kept)
-
-
-def _model_folder(ref: str, root: Path) -> Path:
-    """The folder that holds config.json; MLflow's transformers flavour keeps the tokenizer beside it."""
-    folders = sorted((path.parent for path in root.rglob("config.json")), key=lambda path: len(path.parts))
-    if not folders:
-        raise CheckpointError(f"{ref} is registered, but holds no config.json: it is no transformers checkpoint")
-    for path in root.glob("components/*/*"):
-        if path.is_file() and not (folders[0] / path.name).exists():
-            shutil.copy(path, folders[0] / path.name)
-    return folders[0]
-
-
-def _kept(key: str, download: Callable[[Path], None]) -> Path:
+def kept(key: str, download: Callable[[Path], None]) -> Path:
     """The folder of that key in the cache; ``download`` fills it where it is not there, whole or not at all."""
     target = cache() / hashlib.sha256(key.encode()).hexdigest()[:32]
     if target.is_dir():
@@ -150,6 +113,6 @@ def _kept(key: str, download: Callable[[Path], None]) -> Path:
     return target
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error, for a one-line message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -18,9 +18,14 @@ from stages.takes import Takes
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
     from transformers import PreTrainedModel
 
+    from pipelines.tasks.breakdown import Breakdown
+
 Batch = Mapping[str, "torch.Tensor"]
+IGNORED = -100
+"""A label that no loss counts; what ``labels`` are padded with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +33,8 @@ class Checkpoint:
     """A checkpoint as it was named and as it was found; resolved once, on the driver (pipelines/checkpoint.py)."""
 
     ref: str
-    """As given: a Hub id (``org/name@revision``), a folder, an ``s3://`` folder or ``models:/name@alias``."""
+    """As given: a Hub id (``org/name@revision``), a folder, an ``s3://`` folder; or ``models:/name/3``, the version
+    that an alias stood for."""
     path: str
     """Local folder that holds config.json, the weights and the tokenizer."""
     content: str
@@ -56,6 +62,8 @@ class Metric:
     name: str
     """The metric that chooses the best checkpoint, such as ``entity_f1``; a key of what ``Task.metrics`` returns."""
     greater_is_better: bool = True
+    from_loss: bool = False
+    """It follows from the evaluation loss (``loss_metrics``), not from answers (``metrics``)."""
 
 
 class Task(ABC):
@@ -84,7 +92,9 @@ class Task(ABC):
     pixels: ClassVar[tuple[int, int] | None] = None
     """Height and width in which it looks at a page; its rows then carry ``pixels``."""
     metric: ClassVar[Metric | None] = None
-    """None where the task cannot be trained."""
+    """What chooses the best model; None where the task cannot be trained."""
+    more_metrics: ClassVar[tuple[Metric, ...]] = ()
+    """What else it is judged by."""
     equal_lengths: ClassVar[bool] = False
     """True where numbers depend on padding (group norm over time): only equal lengths share a batch."""
 
@@ -175,16 +185,41 @@ class Task(ABC):
         the task joins rows (texts to blocks of one length)."""
         return [list(examples) for examples in labelled]
 
+    def gold_columns(self) -> tuple[str, ...]:
+        """Those of ``gold`` that training needs for this checkpoint. Needs the processor, because the checkpoint's
+        problem type may decide it."""
+        return self.gold
+
+    def vary(self, example: Example, random: Generator) -> Example:  # noqa: ARG002
+        """A training example with what is drawn anew in each epoch, such as the tokens that masked language modelling
+        hides. All chance comes from ``random``, so that a training that goes on sees what it would have seen."""
+        return example
+
     def loss(self, outputs: Any, labels: Any, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """The loss as a sum over the batch divided by ``num_items``, the global count of labelled items."""
         raise NotImplementedError(f"{self.name} cannot be trained")
+
+    def judged_loss(self, outputs: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+        """Of a batch, the sum that ``loss_metrics`` follow from, and its number of items. The whole loss, unless the
+        task says otherwise."""
+        count = (labels != IGNORED).sum()
+        return self.loss(outputs, labels, count) * count, count
+
+    def judged_by(self) -> tuple[Metric, ...]:
+        """What ``metrics`` and ``loss_metrics`` give for this checkpoint, first what chooses the best model. Needs the
+        processor, because the checkpoint's problem type may decide it."""
+        return () if self.metric is None else (self.metric, *self.more_metrics)
 
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """The task's metrics over evaluation rows and what it answered for them."""
         raise NotImplementedError(f"{self.name} cannot be trained")
 
-    def loss_metrics(self, loss: float) -> dict[str, float]:
-        """Metrics that follow from the mean evaluation loss (perplexity); all others come from ``metrics``."""
+    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown | None:  # noqa: ARG002
+        """How it did label by label; None for a task without labels."""
+        return None
+
+    def loss_metrics(self, loss: float) -> dict[str, float]:  # noqa: ARG002
+        """Metrics that follow from the mean of ``judged_loss`` (perplexity); all others come from ``metrics``."""
         return {}
 
 

@@ -151,7 +151,7 @@ def _columns() -> Iterable[Column]:  # noqa: PLR0915 - a table, one statement a 
     # What every answer is signed with
     yield column("status", text, "document", "ok, partial (some pages failed) or failed")
     yield column("read_fingerprint", text, "run", "hash of text mode, render and OCR settings, engine versions")
-    yield column("checkpoint", text, "run", "the checkpoint as it was named")
+    yield column("checkpoint", text, "run", "the checkpoint as it was named; an alias as the version it stood for")
     yield column("fingerprint", text, "run", "hash of the read fingerprint, checkpoint content, task options and dtype")
     yield column("run_id", text, "run", "the MLflow run, also the name of the run record")
     yield column("at", pa.timestamp("us", tz="UTC"), "run", "when the row was written")

@@ -15,7 +15,7 @@ from stages.errors import UsageError
 if TYPE_CHECKING:
     from jobs.config import Given
     from jobs.schema import Key
-    from jobs.training.settings import Train
+    from jobs.training.settings import Augment, Train
     from pipelines import Options
 
 _HELP = help_texts(TrainArguments)
@@ -46,6 +46,9 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help=_HELP["workers"])] = None,
     address: Annotated[str | None, typer.Option("--address", metavar="RAY", help=_HELP["address"])] = None,
+    resume: Annotated[bool, typer.Option("--resume", help=_HELP["resume"])] = False,
+    register: Annotated[str | None, typer.Option("--register", metavar="NAME", help=_HELP["register"])] = None,
+    push_to_hub: Annotated[str | None, typer.Option("--push-to-hub", metavar="REPO", help=_HELP["push_to_hub"])] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     show_help: Annotated[bool, typer.Option("--help", "-h", help="This text, with the settings of --task.")] = False,
@@ -65,11 +68,14 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
         "eval_data": eval_data,
         "checkpoint": checkpoint,
         "output": output,
+        "register": register,
+        "push_to_hub": push_to_hub,
         "workers": workers,
         "address": address,
+        "resume": resume or None,
     }
     given = {f"run.{name}": Given(value=value) for name, value in told.items() if value is not None}
-    arguments, settings, options = training_for(config, sets or (), given)
+    arguments, settings, augment, options = training_for(config, sets or (), given)
     assert arguments.family
     assert arguments.task
     assert arguments.data
@@ -84,7 +90,11 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
         workers=arguments.workers,
         address=arguments.address,
         settings=settings,
+        augment=augment,
         options=options,
+        resume=arguments.resume,
+        register=arguments.register,
+        push_to_hub=arguments.push_to_hub,
         say=lambda line: tell(line, quiet=quiet),
     )
     if as_json:
@@ -97,10 +107,10 @@ def training_for(
     config: str | None,
     sets: Sequence[str],
     told: Mapping[str, Given],
-) -> tuple[TrainArguments, Train, Options]:
+) -> tuple[TrainArguments, Train, Augment, Options]:
     """What to train from a config file, ``--set`` pairs and options; later ones win. Raises UsageError."""
     from jobs.config import fill, read_file, read_sets
-    from jobs.training.settings import Train
+    from jobs.training.settings import Augment, Train
     from pipelines import Options
     from pipelines import task as find_task
 
@@ -113,22 +123,24 @@ def training_for(
     schema: dict[str, type | Key] = {
         "run": TrainArguments,
         "train": Train,
+        "augment": Augment,
         "task": find_task(family, task).options_type,
     }
     filled = fill(schema, given)
-    arguments, settings, options = (filled[name] for name in schema)
+    arguments, settings, augment, options = (filled[name] for name in schema)
     assert isinstance(arguments, TrainArguments)
     assert isinstance(settings, Train)
+    assert isinstance(augment, Augment)
     assert isinstance(options, Options)
     for name in ("data", "output"):
         if not getattr(arguments, name):
             raise UsageError(f"no {name}: name it with --{name}")
-    return replace(arguments, family=family, task=task), settings, options
+    return replace(arguments, family=family, task=task), settings, augment, options
 
 
 def _show_help(context: typer.Context, family: str | None, task: str | None) -> None:
     from jobs.commands.settings_help import settings_help
-    from jobs.training.settings import Train
+    from jobs.training.settings import Augment, Train
 
     answer(context.get_help())
-    answer(settings_help("train", {"train": Train}, family, task))
+    answer(settings_help("train", {"train": Train, "augment": Augment}, family, task))

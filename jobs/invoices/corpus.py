@@ -20,14 +20,16 @@ from jobs.invoices.facts import draw
 from jobs.invoices.layouts import TEST_LAYOUTS, TRAIN_LAYOUTS, Layout, new_sheet
 from jobs.invoices.names import TEST, TRAIN, Names
 from jobs.invoices.pdf import to_pdf
-from jobs.invoices.rows import disturbed
-from jobs.invoices.scan import draw_scanner, scan
+from jobs.invoices.rows import disturbed, labelled
+from jobs.invoices.scan import draw_scanner, scan, to_png
 from jobs.invoices.sheet import Sheet
 from stages.columns import schema
 
 WORD_LABELS = ("O", *(f"{prefix}-{label}" for label in LABELS for prefix in "BI"))
 """The labels of the words."""
 
+IMAGE_DPI = 40
+"""Of the images in a table: more than 224 pixels a side, which is what LayoutLMv2 looks at."""
 _TURNS = (0, 0, 0, 90, 0, 0, 180, 0)
 """How the scans lie, in turn."""
 
@@ -53,6 +55,17 @@ def training_rows(seed: int, first: int, count: int) -> pa.Table:
         page = disturbed(_sheet(rng, TRAIN, rng.choice(TRAIN_LAYOUTS)), rng)
         rows.append({"words": page.words, "boxes": page.boxes, "labels": page.labels})
     return pa.Table.from_pylist(rows, schema=schema(("words", "boxes", "labels")))
+
+
+def looking_rows(seed: int, first: int, count: int, names: Names = TRAIN) -> pa.Table:
+    """Rows of pages as they were laid out, with what they look like: words, boxes, labels, image (PNG)."""
+    rows = []
+    for at in range(first, first + count):
+        rng = _seeded("looking", seed, at)
+        sheet = _sheet(rng, names, rng.choice(TRAIN_LAYOUTS))
+        page, image = labelled(sheet), to_png(to_pdf(sheet), IMAGE_DPI)
+        rows.append({"words": page.words, "boxes": page.boxes, "labels": page.labels, "image": image})
+    return pa.Table.from_pylist(rows, schema=schema(("words", "boxes", "labels", "image")))
 
 
 def write_document(folder: Path, seed: int, at: int, *, scanned: bool) -> Document:

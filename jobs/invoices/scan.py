@@ -64,6 +64,13 @@ def scan(pdf: bytes, scanner: Scanner, seed: int) -> bytes:
     return file.getvalue()
 
 
+def to_png(pdf: bytes, dpi: int) -> bytes:
+    """The first page of ``pdf`` as a PNG file, grey."""
+    file = io.BytesIO()
+    _render(pdf, dpi).save(file, "PNG")
+    return file.getvalue()
+
+
 def _render(pdf: bytes, dpi: int) -> Image:
     import pypdfium2
 

@@ -48,15 +48,21 @@ _LOOKS = (
 
 def write_start(folder: Path, words: Iterable[str], *, seed: int = 0) -> None:
     """Writes the checkpoint into ``folder``; ``words`` are the training table's."""
-    from transformers import BertTokenizer
-
     from pipelines.tasks.loading import quiet
 
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = _vocabulary(words)
-    BertTokenizer(vocabulary, model_max_length=TOKENS).save_pretrained(folder)
+    size = write_vocabulary(folder, words)
     with quiet():
-        _model(len(vocabulary), seed).save_pretrained(folder)
+        _model(size, seed).save_pretrained(folder)
+
+
+def write_vocabulary(folder: Path, words: Iterable[str], *, tokenizer_class: str = "BertTokenizer") -> int:
+    """Writes a tokenizer of these words, a class of transformers, into ``folder``; returns how many pieces it has."""
+    import transformers
+
+    vocabulary = _vocabulary(words)
+    getattr(transformers, tokenizer_class)(vocabulary, model_max_length=TOKENS).save_pretrained(folder)
+    return len(vocabulary)
 
 
 def _vocabulary(words: Iterable[str], size: int = 1500) -> dict[str, int]:

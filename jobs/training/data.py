@@ -1,14 +1,20 @@
-"""``encoded/`` as a worker sees it: examples by number, and the loader that hands out one rank's batches."""
+"""``encoded/`` as a worker sees it: examples by number, as an epoch sees them, and one rank's batches of them.
+
+What a step consists of does not depend on how many workers there are: every step is dealt into as many shares as there
+were workers at the start, and each rank takes every ``world``-th share.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -16,6 +22,12 @@ from jobs.training.encode import FOLDER
 from stages.batches import training_steps
 from stages.examples import Example, unpack
 from stages.storage import open_storage
+
+Vary: TypeAlias = Callable[[Example, Generator], Example]
+"""What an epoch changes in an example, by chance."""
+
+VOID = "void"
+"""In a batch: it only keeps the ranks in step, and counts for nothing."""
 
 
 class Encoded(Dataset[Example]):
@@ -42,6 +54,20 @@ class Encoded(Dataset[Example]):
         return unpack(self._rows[int(self._row[at])].as_py())[int(self._window[at])]
 
 
+class Seen(Dataset[Example]):
+    """The examples as an epoch sees them, by (epoch, number). What is drawn depends on seed, epoch and number alone."""
+
+    def __init__(self, encoded: Encoded, vary: Vary, seed: int) -> None:
+        self._encoded, self._vary, self._seed = encoded, vary, seed
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def __getitem__(self, key: tuple[int, int]) -> Example:
+        epoch, at = key
+        return self._vary(self._encoded[at], np.random.default_rng([self._seed, epoch, at]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """One rank's part of an epoch: the same for the same numbers, on any machine."""
@@ -51,10 +77,22 @@ class Share:
     seed: int
     rank: int
     world: int
+    shares: int = 0
+    """Parts that a step is dealt into; 0: as many as there are ranks."""
+
+    @property
+    def mine(self) -> list[int]:
+        """The shares that this rank takes, one after the other."""
+        return list(range(self.rank, self.shares or self.world, self.world))
+
+    @property
+    def turns(self) -> int:
+        """How many shares the busiest rank takes, so that all ranks can do as many batches."""
+        return -(-(self.shares or self.world) // self.world)
 
 
-class Steps(Sampler[list[int]]):
-    """The batches of one rank, epoch by epoch."""
+class Steps(Sampler[list[tuple[int, int]]]):
+    """The batches of one rank, epoch by epoch, as (epoch, number) of their examples. An empty one is void."""
 
     def __init__(self, data: Encoded, share: Share) -> None:
         self._data, self._share, self._epoch = data, share, 0
@@ -63,32 +101,56 @@ class Steps(Sampler[list[int]]):
         """The epoch that comes next."""
         self._epoch = epoch
 
-    def _batches(self, epoch: int) -> list[list[int]]:
+    def _batches(self, epoch: int, rank: int) -> list[list[int]]:
         share, data = self._share, self._data
         return training_steps(
             data.lengths,
             budget=share.budget,
             seed=share.seed,
             epoch=epoch,
-            rank=share.rank,
-            world=share.world,
+            rank=rank,
+            world=share.shares or share.world,
             groups=data.groups,
         )
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches(self._epoch))
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, share = self._epoch, self._share
+        dealt = [self._batches(epoch, one) for one in share.mine]
+        void: list[list[int]] = [[]] * (share.turns - len(dealt))
+        for batches in zip(*dealt, strict=True):
+            yield from ([(epoch, at) for at in batch] for batch in (*batches, *void))
 
     def __len__(self) -> int:
-        return len(self._batches(0))
+        return self._length
+
+    @cached_property
+    def _length(self) -> int:
+        """The same in every epoch: it depends on the lengths alone."""
+        return len(self._batches(0, 0)) * self._share.turns
 
 
 class Loader(DataLoader[Example]):
-    """A DataLoader that the Trainer's epochs reach through ``set_epoch``."""
+    """A DataLoader of one rank's batches. The Trainer finds ``set_epoch`` here, or, where it skips batches, at the
+    sampler."""
 
-    def __init__(self, data: Encoded, steps: Steps, collate: Callable[[Sequence[Example]], dict[str, Any]]) -> None:
-        super().__init__(data, batch_sampler=steps, collate_fn=collate)
+    def __init__(self, data: Seen, steps: Steps, collate: Callable[[Sequence[Example]], dict[str, Any]]) -> None:
+        super().__init__(data, batch_sampler=steps, collate_fn=_Collate(collate))
         self._steps = steps
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that comes next."""
         self._steps.set_epoch(epoch)
+
+
+class _Collate:
+    """Examples to tensors; a void batch is the last one again, marked."""
+
+    def __init__(self, collate: Callable[[Sequence[Example]], dict[str, Any]]) -> None:
+        self._collate = collate
+        self._last: dict[str, Any] = {}
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        if not examples:
+            return {**self._last, VOID: True}
+        self._last = self._collate(examples)
+        return self._last

@@ -37,12 +37,14 @@ class Encode(Stage):
 
     name: ClassVar[str] = "encode"
     task: Task
+    gold: tuple[str, ...]
+    """Columns with the right answers."""
     output: str
 
     @property
     def reads(self) -> tuple[str, ...]:
         """What the task reads, and its right answers."""
-        return (*self.task.reads, *self.task.gold)
+        return (*self.task.reads, *self.gold)
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -99,6 +101,11 @@ class Tables:
         """Rows of all tables."""
         return sum(file.rows for file in self.files)
 
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits of what the tables hold, wherever they lie."""
+        return hashlib.sha256("\n".join(sorted(file.doc_id for file in self.files)).encode()).hexdigest()[:32]
+
     def slices(self, most: int) -> list[pa.Table]:
         """The tables cut to slices of at most ``most`` rows, one a table."""
         cut = [file.slices([(0, file.rows)], most) for file in self.files]
@@ -118,8 +125,9 @@ class Tables:
 
 
 def find_tables(uri: str, task: Task) -> Tables:
-    """The tables at ``uri``. Raises UsageError where there are none, or where a column is missing."""
-    columns = columns_of(task, more=task.gold)
+    """The tables at ``uri``, for a task whose processor is loaded. Raises UsageError where there are none, where one is
+    empty, or where a column is missing."""
+    columns = columns_of(task, more=task.gold_columns())
     found = [row for table in listing([uri]) for row in table.to_pylist() if row["kind"] == "table"]
     if not found:
         raise UsageError(f"no training table at {uri}: name .parquet or .jsonl files, or a folder that holds some")
@@ -130,6 +138,16 @@ def find_tables(uri: str, task: Task) -> Tables:
     return Tables(columns=columns, files=files)
 
 
+def check_labels(task: Task, rows: Sequence[Row]) -> None:
+    """Raises UsageError for the first row whose right answers do not fit; the task's processor is loaded."""
+    for row in rows:
+        try:
+            for one in task.records(row):
+                task.encode_labels(one, task.encode(one))
+        except RowError as error:
+            raise UsageError(f"{row['uri']}, row {row['record']}: {error.message}") from error
+
+
 def encode(tables: Tables, task: Task, output: str) -> list[tuple[str, int, Failure]]:
     """Writes ``encoded/`` anew. Returns uri, row and reason of rows that could not be encoded.
 
@@ -138,7 +156,8 @@ def encode(tables: Tables, task: Task, output: str) -> list[tuple[str, int, Fail
     storage = open_storage(output)
     for entry in list(storage.list(f"{FOLDER}/")):
         storage.delete(entry.name)
-    stages = (*from_table(task, tables.columns, Settings()), Encode(task=task, output=output))
+    gold = tuple(name for name in task.gold if name in tables.columns.needs)
+    stages = (*from_table(task, tables.columns, Settings()), Encode(task=task, gold=gold, output=output))
     pool = Pool(stages=stages, num_cpus=1.0, batch_rows=1)
     told = ray_data.stream(tables.slices(PART_ROWS), [pool])
     receipts = pa.concat_tables([one.select(_RECEIPT) for one in told])  # rows that were refused carry all columns

@@ -1,94 +1,45 @@
-"""What every training worker does: ``transformers.Trainer`` over this rank's batches, inside Ray Train.
-
-The loss is ``Task.loss``: a sum over this rank's labelled items, divided by the number of items of the whole step over
-all ranks and accumulated batches. The Trainer multiplies it by the number of ranks and DDP averages the gradients over
-them, so the step is the same however many workers share it. (Left to itself, the Trainer of transformers 5.23 scales
-loss and gradients of heads that ignore ``num_items_in_batch`` by accumulation steps and world size.)
-"""
+"""What Ray Train runs in every worker: goes on from the last checkpoint, where there is one, and reports new ones."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
-
-from jobs.training.data import Encoded, Loader, Share, Steps
-from jobs.training.keep import Keeper
-from jobs.training.plan import Outcome, Plan
-
-POINTS = 50
-"""Points of the training curve."""
-
-
-class TaskTrainer(Trainer):
-    """The Trainer with the batches of stages/batches.py."""
-
-    def __init__(self, plan: Plan, *, cuda: bool) -> None:
-        self._plan, self._encoded = plan, Encoded(plan.output)
-        super().__init__(
-            model=plan.task.model,
-            args=_arguments(plan, cuda=cuda),
-            train_dataset=self._encoded,
-            compute_loss_func=self._task_loss,
-        )
-        self.remove_callback(PrinterCallback)
-
-    def _task_loss(self, outputs: Any, labels: Any, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ANN401
-        return self._plan.task.loss(outputs, labels, num_items_in_batch)
-
-    def get_train_dataloader(self) -> Loader:
-        """This rank's batches; the Trainer calls ``set_epoch`` on it."""
-        share = Share(
-            budget=self._plan.settings.token_budget,
-            seed=self._plan.settings.seed,
-            rank=self.args.process_index,
-            world=self.args.world_size,
-        )
-        collate = self._plan.task.collate
-        return Loader(self._encoded, Steps(self._encoded, share), lambda examples: dict(collate(examples)))
+from jobs.training.checkpoints import MODEL
+from jobs.training.learn import learn
+from jobs.training.plan import Outcome, Plan, publish
 
 
 def work(config: dict[str, Any]) -> Outcome | None:
     """The body of one worker; ``config["plan"]`` is a Plan. Rank 0 answers with the outcome."""
+    import ray.train
+    from ray.train.torch import get_device
+
     plan = config["plan"]
     assert isinstance(plan, Plan)
-    set_seed(plan.settings.seed)
-    cuda = torch.cuda.is_available()
-    plan.task.load_processor()
-    plan.task.load_model(torch.device("cuda" if cuda else "cpu"), torch.float32)
-    keeper = Keeper(plan)
-    trainer = TaskTrainer(plan, cuda=cuda)
-    trainer.add_callback(keeper)
-    done = trainer.train()
-    if not trainer.is_world_process_zero():
-        return None
-    return Outcome(
-        steps=done.global_step,
-        seconds=float(done.metrics["train_runtime"]),
-        loss=float(done.training_loss),
-        metrics=keeper.metrics,
-    )
+    with ExitStack() as stack:
+        last = ray.train.get_checkpoint()
+        start = Path(stack.enter_context(last.as_directory())) if last is not None else None
+        outcome = learn(plan, get_device(), start=start, report=_report)
+    if outcome is not None and outcome.not_finite_at and not plan.evaluation:  # else the best one is there
+        _keep_last(plan)
+    return outcome
 
 
-def _arguments(plan: Plan, *, cuda: bool) -> TrainingArguments:
-    settings = plan.settings
-    return TrainingArguments(
-        output_dir=str(plan.scratch),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup,  # below 1: a share of all steps
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        gradient_accumulation_steps=settings.accumulate,
-        average_tokens_across_devices=True,
-        seed=settings.seed,
-        use_cpu=not cuda,
-        save_strategy="no",
-        logging_steps=1 / POINTS,  # a share of all steps; the loss told is the mean since the last point
-        report_to=[],
-        disable_tqdm=True,
-        log_level="error",
-        dataloader_pin_memory=cuda,
-    )
+def _report(folder: Path, step: int) -> None:
+    """Merges the ranks' parts of a checkpoint in the storage; every rank waits for the others."""
+    import ray.train
+
+    checkpoint = ray.train.Checkpoint.from_directory(str(folder))
+    ray.train.report({"step": step}, checkpoint=checkpoint, checkpoint_dir_name=f"step-{step:09d}")
+
+
+def _keep_last(plan: Plan) -> None:
+    """The last checkpoint's model into the output."""
+    import ray.train
+
+    last = ray.train.get_checkpoint()
+    if last is not None:
+        with last.as_directory() as folder:
+            publish(Path(folder, MODEL), plan.output)

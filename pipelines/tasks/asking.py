@@ -121,6 +121,11 @@ class AskingTask(WindowedTask):
 
     # ---- the model half
 
+    def load_model(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Loads the weights. Padding is no place for an answer, so that a loss does not depend on it."""
+        super().load_model(device, dtype)
+        self.model.register_forward_hook(_no_answer_in_padding, with_kwargs=True)
+
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """Logits (1 + n,) for ``start`` and ``end``: the CLS position, then the window's sub-words of the page."""
         found = self.run(batch)
@@ -155,9 +160,30 @@ class AskingTask(WindowedTask):
         logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=1)
         return cross_entropy(logits, labels, num_items)
 
+    def judged_by(self) -> tuple[Metric, ...]:
+        """F1, and the other measures."""
+        return tuple(Metric(name=name) for name in dict.fromkeys(("f1", *self.measures)))
+
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """Mean of the best value among each question's accepted ``answers``."""
         return judge([str(row["answer"]) for row in answers], [gold_answers(row) for row in gold], self.measures)
+
+
+def _no_answer_in_padding(
+    _model: torch.nn.Module,
+    _given: tuple[Any, ...],
+    inputs: Mapping[str, torch.Tensor],
+    outputs: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401 - a ModelOutput
+    """The output with logits as low as can be where there is padding, which transformers' models leave in."""
+    import torch
+
+    mask = inputs["attention_mask"]
+    for name in ("start_logits", "end_logits"):
+        logits_BL = outputs[name]
+        lowest = torch.finfo(logits_BL.dtype).min
+        outputs[name] = logits_BL.masked_fill(mask[:, : logits_BL.shape[1]] == 0, lowest)
+    return outputs
 
 
 def gold_answers(row: Row) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 
 from pipelines.family import Metric, Task
+from pipelines.tasks.breakdown import Breakdown, confusion_matrix, label_table
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.scores import label_names, problem_type
 from stages.base import Row
@@ -32,8 +33,8 @@ GOLD = ("label", "labels", "score")
 
 
 class Classifying(Task):
-    """Put before a task that answers with logits (B, C), it adds the training half; every example of a row (a clip, a
-    chunk) gets the row's label."""
+    """Put before a task that answers with logits (B, C), it adds the training half; every example of a row (a text, a
+    clip, a chunk) gets the row's label."""
 
     gold: ClassVar[tuple[str, ...]] = GOLD
     metric = Metric(name="accuracy")
@@ -48,9 +49,27 @@ class Classifying(Task):
         """Cross entropy, binary cross entropy or squared error, by the problem type."""
         return summed_loss(outputs.logits, labels, num_items, self.model.config)
 
+    def gold_columns(self) -> tuple[str, ...]:
+        """A label, several, or a number."""
+        return (gold_column(self.config),)
+
+    def judged_by(self) -> tuple[Metric, ...]:
+        """Accuracy and F1; of a regression its squared error."""
+        return judges(self.config)
+
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """Accuracy and F1, or for a regression the errors and the correlation."""
         return metrics_of(gold, answers, self.config)
+
+    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown | None:
+        """The confusion matrix, or each label's precision and recall."""
+        return breakdown_of(gold, answers, self.config)
+
+
+def gold_column(config: PreTrainedConfig) -> str:
+    """The one of them that a checkpoint is trained on."""
+    columns = {"regression": "score", "multi_label_classification": "labels"}
+    return columns.get(problem_type(config), "label")
 
 
 def target_of(row: Row, config: PreTrainedConfig) -> NDArray[np.generic]:
@@ -100,6 +119,13 @@ def summed_loss(
     return summed(logits.float(), labels.float(), reduction="sum") / count
 
 
+def judges(config: PreTrainedConfig) -> tuple[Metric, ...]:
+    """What ``metrics_of`` gives, first what chooses the best model."""
+    if problem_type(config) == "regression":
+        return (Metric(name="mean_squared_error", greater_is_better=False), Metric(name="r2"), Metric(name="pearson"))
+    return (Metric(name="accuracy"), Metric(name="f1"))
+
+
 def metrics_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedConfig) -> dict[str, float]:
     """``accuracy`` and ``f1`` (macro; micro where rows have several labels), or a regression's errors."""
     from sklearn.metrics import accuracy_score, f1_score, mean_squared_error, r2_score
@@ -108,7 +134,11 @@ def metrics_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedCo
     right = np.stack([target_of(row, config) for row in gold])
     if kind == "regression":
         ours = np.array([[row["score"]] for row in answers])
-        return {"mean_squared_error": mean_squared_error(right, ours), "r2": r2_score(right, ours)}
+        return {
+            "mean_squared_error": float(mean_squared_error(right, ours)),
+            "r2": float(r2_score(right, ours)) if len(right) > 1 else 0.0,
+            "pearson": _pearson(right[:, 0].astype(np.float64), ours[:, 0]),
+        }
     if kind == "single_label_classification":
         chosen = np.array([[names.index(str(row["label"]))] for row in answers])
         average = "macro"
@@ -116,6 +146,30 @@ def metrics_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedCo
         chosen, average = np.stack([_chosen(row, names) for row in answers]), "micro"
     f1 = f1_score(right, chosen, average=average, zero_division=0)
     return {"accuracy": float(accuracy_score(right, chosen)), "f1": float(f1)}
+
+
+def _pearson(right_N: NDArray[np.float64], ours_N: NDArray[np.float64]) -> float:
+    """The correlation; 0 where one of the two does not vary."""
+    if len(right_N) < 2 or not right_N.std() or not ours_N.std():
+        return 0.0
+    return float(np.corrcoef(right_N, ours_N)[0, 1])
+
+
+def breakdown_of(gold: Sequence[Row], answers: Sequence[Row], config: PreTrainedConfig) -> Breakdown | None:
+    """The confusion matrix; of rows with several labels each label's precision and recall; None for numbers."""
+    kind, names = problem_type(config), label_names(config)
+    if kind == "regression":
+        return None
+    right = [target_of(row, config) for row in gold]
+    if kind == "single_label_classification":
+        ours = [names.index(str(row["label"])) for row in answers]
+        return confusion_matrix([int(one[0]) for one in right], ours, names)
+    chosen = [_chosen(row, names) for row in answers]
+    items = [
+        {(names[label], row) for row, one in enumerate(some) for label in np.flatnonzero(one).tolist()}
+        for some in (right, chosen)
+    ]
+    return label_table(items[0], items[1], of="labels")
 
 
 def _chosen(row: Row, names: Sequence[str]) -> NDArray[np.float32]:

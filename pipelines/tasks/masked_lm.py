@@ -23,6 +23,7 @@ from stages.examples import Example, Output
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
     from numpy.typing import NDArray
     from transformers import BatchEncoding
 
@@ -55,7 +56,7 @@ class MaskedLM(TextTask):
     writes: ClassVar[tuple[str, ...]] = ("fills",)
     options_type = MaskedLMOptions
     options: MaskedLMOptions
-    metric: ClassVar[Metric | None] = Metric(name="perplexity", greater_is_better=False)
+    metric: ClassVar[Metric | None] = Metric(name="perplexity", greater_is_better=False, from_loss=True)
     auto_class = "AutoModelForMaskedLM"
 
     def load_processor(self) -> None:
@@ -130,7 +131,7 @@ class MaskedLM(TextTask):
     # ---- training
 
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
-        """Adds ``labels``: every token but special ones may be hidden; ``collate`` hides some, anew each time."""
+        """Adds ``labels``: every token but special ones may be hidden; ``vary`` hides some, anew each time."""
         return [self.with_labels(one) for one in examples]
 
     def with_labels(self, one: Example) -> Example:
@@ -139,13 +140,11 @@ class MaskedLM(TextTask):
         special = np.isin(ids, self.tokenizer.all_special_ids)
         return replace(one, arrays={**one.arrays, "labels": np.where(special, IGNORED, ids)})
 
-    def collate(self, examples: Sequence[Example]) -> Batch:
-        """Padded tensors; in training some tokens are hidden and only these keep their label."""
-        batch = super().collate(examples)
-        if "labels" not in batch:
-            return batch
-        vocabulary = self.model.config.get_text_config().vocab_size
-        return {**batch, **mask_some(batch, share=self.options.mask_share, mask_id=self.mask_id, vocabulary=vocabulary)}
+    def vary(self, example: Example, random: Generator) -> Example:
+        """Some tokens hidden; only these keep their label."""
+        vocabulary = self.config.get_text_config().vocab_size
+        share = self.options.mask_share
+        return mask_some(example, random, share=share, mask_id=self.mask_id, vocabulary=vocabulary)
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """Cross entropy summed over hidden tokens, over ``num_items``."""

@@ -1,4 +1,4 @@
-"""Masked language modelling on the tensors' side: logits where masks are, and hiding tokens in training.
+"""Masked language modelling: logits where masks are, and hiding tokens in training.
 
 L tokens of the longest example, B examples, M masks of a batch, H hidden size.
 """
@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.family import Batch
 from pipelines.tasks.padding import IGNORED
 from stages.examples import Example
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
     from transformers import PreTrainedModel
 
 
@@ -51,20 +52,18 @@ def logits_at(
         hook.remove()
 
 
-def mask_some(batch: Batch, *, share: float, mask_id: int, vocabulary: int) -> Batch:
-    """``input_ids`` with some tokens hidden, and ``labels`` for these alone; drawn from torch's generator.
+def mask_some(example: Example, random: Generator, *, share: float, mask_id: int, vocabulary: int) -> Example:
+    """The example with some tokens hidden, and ``labels`` for these alone.
 
-    Of the tokens that have a label, ``share`` are chosen; of these 80 % become the mask, 10 % a random piece, 10 % stay
-    (Devlin et al. 2018, section 3.1).
+    Of the tokens that have a label, ``share`` are chosen, at least one; of these 80 % become the mask, 10 % a random
+    piece, 10 % stay (Devlin et al. 2018, section 3.1).
     """
-    import torch
-
-    ids_BL, labels_BL = batch["input_ids"], batch["labels"]
-    chosen_BL = (torch.rand(ids_BL.shape) < share) & (labels_BL != IGNORED)
-    dice_BL = torch.rand(ids_BL.shape)
-    random_BL = torch.randint(vocabulary, ids_BL.shape)
-    hidden_BL = torch.where(dice_BL < 0.8, mask_id, torch.where(dice_BL < 0.9, random_BL, ids_BL))
-    return {
-        "input_ids": torch.where(chosen_BL, hidden_BL, ids_BL),
-        "labels": torch.where(chosen_BL, labels_BL, IGNORED),
-    }
+    ids_L, labels_L = example.arrays["input_ids"], example.arrays["labels"]
+    may_L = np.flatnonzero(labels_L != IGNORED)
+    wanted = min(len(may_L), max(1, random.binomial(len(may_L), share)))
+    chosen_M = random.permutation(may_L)[:wanted]
+    dice_M, pieces_M = random.random(wanted), random.integers(vocabulary, size=wanted)
+    hidden_L, kept_L = ids_L.copy(), np.full_like(labels_L, IGNORED)
+    hidden_L[chosen_M] = np.where(dice_M < 0.8, mask_id, np.where(dice_M < 0.9, pieces_M, ids_L[chosen_M]))
+    kept_L[chosen_M] = labels_L[chosen_M]
+    return replace(example, arrays={**example.arrays, "input_ids": hidden_L, "labels": kept_L})

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.family import IGNORED
 from stages.examples import Example
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-IGNORED = -100
-"""A label that no loss counts; what ``labels`` are padded with."""
+__all__ = ["IGNORED", "attention_mask", "pad", "pad_one"]
 
 
 def pad_one(parts: Sequence[NDArray[np.generic]], value: float) -> torch.Tensor:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.family import Batch
+from pipelines.family import Batch, Metric
 from pipelines.tasks.base_text import text_of, unbatch
+from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.masked_lm import MaskedLM
 from pipelines.tasks.masking import logits_at
 from pipelines.tasks.next_sentence import follows
@@ -20,6 +21,7 @@ from stages.examples import Example, Output
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
 
 
 class Pretraining(MaskedLM):
@@ -30,6 +32,7 @@ class Pretraining(MaskedLM):
     reads = ("text", "text_pair")
     gold = ("next_sentence",)
     writes = ("fills", "next_sentence", "score")
+    more_metrics = (Metric(name="next_sentence_accuracy"),)
     auto_class = "AutoModelForPreTraining"
 
     def encode(self, row: Row) -> list[Example]:
@@ -61,15 +64,14 @@ class Pretraining(MaskedLM):
             one.arrays["labels"][0] = int(not follows_it)
         return labelled
 
-    def collate(self, examples: Sequence[Example]) -> Batch:
-        """Padded tensors; in training some tokens are hidden, never [CLS], whose label is the pair's."""
-        if "labels" not in examples[0].arrays:
-            return super().collate(examples)
-        first = [int(one.arrays["labels"][0]) for one in examples]
-        hideable = [replace(one, arrays={**one.arrays, "labels": _unlabelled(one)}) for one in examples]
-        batch = dict(super().collate(hideable))
-        batch["labels"][:, 0] = batch["labels"].new_tensor(first)
-        return batch
+    def vary(self, example: Example, random: Generator) -> Example:
+        """Some tokens hidden, never [CLS], whose label is the pair's."""
+        pair = example.arrays["labels"][0]
+        tokens = example.arrays["labels"].copy()
+        tokens[0] = IGNORED
+        varied = super().vary(replace(example, arrays={**example.arrays, "labels": tokens}), random)
+        varied.arrays["labels"][0] = pair
+        return varied
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """Mean over hidden tokens plus mean over pairs, written as a sum over ``num_items`` (tokens and pairs).
@@ -77,25 +79,25 @@ class Pretraining(MaskedLM):
         An example of m hidden tokens counts (m + 1) / num_items, so that accumulating and adding workers change
         nothing; where all have the same m it is transformers' loss.
         """
-        from torch.nn.functional import cross_entropy
+        from torch.nn.functional import cross_entropy as entropy
 
         hidden_BL, pair_B = labels[:, 1:], labels[:, 0]
-        tokens_BL = cross_entropy(
+        tokens_BL = entropy(
             outputs.prediction_logits[:, 1:].float().transpose(1, 2), hidden_BL, ignore_index=IGNORED, reduction="none"
         )
-        pairs_B = cross_entropy(outputs.seq_relationship_logits.float(), pair_B, reduction="none")
+        pairs_B = entropy(outputs.seq_relationship_logits.float(), pair_B, reduction="none")
         count_B = (hidden_BL != IGNORED).sum(1)
         mean_B = tokens_BL.sum(1) / count_B.clamp(min=1) + pairs_B
         total = (count_B + 1).sum() if num_items is None else num_items
         return ((count_B + 1) * mean_B).sum() / total
 
+    def judged_loss(self, outputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+        """Of the hidden tokens alone: perplexity is theirs."""
+        hidden_BL = labels[:, 1:]
+        count = (hidden_BL != IGNORED).sum()
+        return cross_entropy(outputs.prediction_logits[:, 1:], hidden_BL, count) * count, count
+
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
-        """``next_sentence_accuracy``; the loss is that of both objectives and gives no perplexity of its own."""
+        """``next_sentence_accuracy``; ``perplexity`` follows from the loss of the hidden tokens."""
         right = [one["next_sentence"] == other["next_sentence"] for one, other in zip(gold, answers, strict=True)]
         return {"next_sentence_accuracy": float(np.mean(right))}
-
-
-def _unlabelled(one: Example) -> np.ndarray[Any, np.dtype[np.generic]]:
-    labels = one.arrays["labels"].copy()
-    labels[0] = IGNORED
-    return labels

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipelines.family import Batch, Checkpoint, Metric, Options
 from pipelines.tasks.base_text import text_of, unbatch
+from pipelines.tasks.breakdown import Breakdown, Item, label_table
 from pipelines.tasks.entities import OUTSIDE, Scheme, enclosing, entity_scores
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.padding import IGNORED
@@ -62,6 +63,7 @@ class TokenClassification(WindowedTask):
     options_type = TokenClassificationOptions
     options: TokenClassificationOptions
     metric = Metric(name="entity_f1")
+    more_metrics = (Metric(name="entity_precision"), Metric(name="entity_recall"), Metric(name="word_accuracy"))
     auto_class = "AutoModelForTokenClassification"
 
     def __init__(self, checkpoint: Checkpoint, options: Options | None = None) -> None:
@@ -180,6 +182,10 @@ class TokenClassification(WindowedTask):
         right = [cast("list[str]", row["labels"]) for row in gold]
         return entity_scores(right, [cast("list[str]", row["word_labels"]) for row in answers])
 
+    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown:
+        """Precision and recall of each kind of entity (seqeval's entities)."""
+        return label_table(_found(gold, "labels"), _found(answers, "word_labels"), of="entities")
+
 
 class PageTokenClassification(TokenClassification):
     """The same for models that see where a word stands on the page."""
@@ -187,6 +193,13 @@ class PageTokenClassification(TokenClassification):
     reads: ClassVar[tuple[str, ...]] = ("words", "boxes")
     optional = ()
     boxed = True
+
+
+def _found(rows: Sequence[Row], column: str) -> set[Item]:
+    """Every entity as its label, its row, and its first and last word."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return {(label, number, *span) for number, row in enumerate(rows) for label, *span in get_entities(row[column])}
 
 
 def _part(row: Row, spans: Sequence[tuple[int, int]]) -> str:

@@ -35,7 +35,10 @@ from stages.errors import MantaError, UsageError
 from stages.ledger import Ledger
 from stages.storage import open_storage
 
-NAMES = ["layoutlmv2", "ocr", "overhead", "pages", "predict", "resume", "scale", "shares"]
+NAMES = [
+    "layoutlmv2", "layoutlmv2_train", "ocr", "overhead", "pages", "predict", "receipts", "resume", "scale", "shares",
+    "train",
+]  # fmt: skip
 
 
 def report(**changes: object) -> Report:
@@ -69,7 +72,7 @@ def test_an_unknown_bench_lists_what_there_is() -> None:
         benches.find("predikt")
 
 
-@pytest.mark.parametrize("name", ["overhead", "pages", "resume", "scale"])
+@pytest.mark.parametrize("name", ["layoutlmv2_train", "overhead", "pages", "resume", "scale", "train"])
 def test_benches_that_make_their_inputs_refuse_a_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"bench {name} makes its own inputs"):
         benches.bench(name, as_json=False, write=None, data=tmp_path, quick=True)

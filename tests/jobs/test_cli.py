@@ -21,7 +21,7 @@ from jobs.prepare import Request
 from jobs.record import DocumentCounts, RunRecord
 from jobs.result import Result
 from jobs.train import TrainRecord
-from jobs.training.settings import Train
+from jobs.training.settings import Augment, Train
 from pipelines import families, family
 from stages.errors import ErrorRateError, StoppedError
 from stages.settings import Render, Settings
@@ -166,6 +166,7 @@ def test_every_option_reaches_the_training(manta, monkeypatch) -> None:
     words = (
         "train", "bert", "--task", "text-classification", "--data", "d", "--eval-data", "e", "--output", "o",
         "--checkpoint", "ck", "--workers", 2, "--address", "auto", "--set", "train.epochs=2", "--set", "task.top_k=1",
+        "--set", "augment.box_jitter=5", "--resume", "--register", "n", "--push-to-hub", "me/n",
     )  # fmt: skip
     assert manta(*words) == (0, "o/model\n", "")
     assert asked == {
@@ -174,7 +175,11 @@ def test_every_option_reaches_the_training(manta, monkeypatch) -> None:
         "eval_data": "e",
         "workers": 2,
         "address": "auto",
+        "resume": True,
+        "register": "n",
+        "push_to_hub": "me/n",
         "settings": Train(epochs=2),
+        "augment": Augment(box_jitter=5),
         "options": family("bert").task("text-classification").options_type(top_k=1),
     }
     assert json.loads(manta(*words, "--json")[1])["model"] == "o/model"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -12,63 +11,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
+from training_rows import FAMILY, TASK, described, learnable, page, settings, without_dropout, write
 
 from jobs import train as job
-from jobs.train import train
+from jobs.train import TrainingError, train
+from jobs.training import room
 from jobs.training.data import Encoded, Share, Steps
 from jobs.training.encode import encode, find_tables
+from jobs.training.learn import learn
 from jobs.training.plan import Plan
+from jobs.training.room import wait_for_room
 from jobs.training.settings import Train
-from jobs.training.worker import work
-from pipelines import Task, task
-from pipelines.checkpoint import resolve
-from stages.base import Row
-from stages.columns import schema
 from stages.errors import UsageError
 from stages.predictor import Predictor
 from stages.settings import Predict
 
 TinyFolder = Callable[[str, str], Path]
-FAMILY, TASK = "layoutlm", "token-classification"
-
-
-def page(words: Sequence[str], labels: Sequence[str] | None = None) -> Row:
-    boxes = [[10 * at, 10, 10 * at + 8, 30] for at in range(len(words))]
-    return {"words": list(words), "boxes": boxes, "labels": list(labels or ["O"] * len(words))}
-
-
-def write(path: Path, rows: Sequence[Row]) -> str:
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema(("words", "boxes", "labels"))), path)
-    return str(path)
-
-
-def learnable(count: int, seed: int) -> list[Row]:
-    """Pages on which the number after ``total`` is the total."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for _ in range(count):
-        before = rng.choice(["the", "of", "city", "date", "order"], rng.integers(1, 6)).tolist()
-        rows.append(
-            page([*before, "total", str(rng.integers(1, 99)), "name"], ["O"] * len(before) + ["O", "B-TOTAL", "O"])
-        )
-    return rows
 
 
 @pytest.fixture
 def plain(tiny: TinyFolder, tmp_path: Path) -> Path:
     """The tiny checkpoint without dropout, so that a step does not depend on how it is shared."""
-    folder = tmp_path / "plain"
-    shutil.copytree(tiny(FAMILY, TASK), folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(
-        json.dumps({**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
-    )
-    return folder
-
-
-def described(folder: Path) -> Task:
-    return task(FAMILY, TASK)(resolve(str(folder)))
+    return without_dropout(tiny(FAMILY, TASK), tmp_path / "plain")
 
 
 # ---- encoding
@@ -121,16 +87,12 @@ def test_every_rank_gets_its_own_examples_and_all_are_dealt(plain: Path, tmp_pat
             steps.set_epoch(epoch)
         batches = [list(steps) for steps in ranks]
         assert len(batches[0]) == len(batches[1]) == len(ranks[0])
-        assert sorted(i for rank in batches for batch in rank for i in batch) == list(range(37))
+        assert sorted(key for rank in batches for batch in rank for key in batch) == [(epoch, n) for n in range(37)]
         epochs.append(batches)
     assert epochs[0] != epochs[1]
 
 
 # ---- training
-
-
-def settings(**changes: object) -> Train:
-    return Train(**{"epochs": 4, "learning_rate": 3e-3, "token_budget": 256, **changes})  # type: ignore[arg-type]
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -150,7 +112,7 @@ def test_two_workers_are_one(plain: Path, tmp_path: Path) -> None:
     )
     models, steps = [weights(out / "model")], [two.steps]
     for how in (settings(epochs=3, token_budget=64), settings(epochs=3, token_budget=20, accumulate=2)):
-        one = work({"plan": Plan(task=described(plain), settings=how, output=str(out))})
+        one = learn(Plan(task=described(plain), settings=how, output=str(out)), torch.device("cpu"))
         assert one is not None
         steps.append(one.steps)
         models.append(weights(out / "model"))
@@ -224,8 +186,6 @@ def test_wrong_calls_are_told_in_one_line(plain: Path, tmp_path: Path, tiny: Tin
     out = str(tmp_path / "out")
     with pytest.raises(UsageError, match=r"bert features cannot be trained; of bert there can: .*token-classification"):
         train("bert", "features", data, out, checkpoint=str(tiny("bert", "features")))
-    with pytest.raises(UsageError, match="s3://bucket/out"):
-        train(FAMILY, TASK, data, "s3://bucket/out", checkpoint=str(plain))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "page.png").write_bytes(b"\x89PNG")
     with pytest.raises(UsageError, match=r"no training table at .*empty"):
@@ -243,14 +203,63 @@ def test_more_workers_than_the_cluster_has_are_refused(plain: Path, tmp_path: Pa
         train(FAMILY, TASK, data, str(tmp_path / "out"), checkpoint=str(plain), workers=3)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": -1.0}, {"token_budget": 0}, {"warmup": -0.1}])
-def test_settings_out_of_bounds(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        Train(**wrong)  # type: ignore[arg-type]
+@pytest.mark.usefixtures("ray_local")
+def test_room_is_waited_for_and_then_given_up() -> None:
+    said: list[str] = []
+    with pytest.raises(
+        UsageError, match=r"no room for 3 workers of 1 CPU each within 1 s; the cluster has \d CPU free"
+    ):
+        wait_for_room(3, {"CPU": 1}, 1.0, said.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "TOLD_S", 0.2)
+        with pytest.raises(UsageError):
+            wait_for_room(3, {"CPU": 1}, 1.0, said.append)
+    assert said[0].startswith("waiting for room for 3 workers of 1 CPU each; the cluster has ")
+    wait_for_room(2, {"CPU": 1}, 20.0, said.append)
+
+
+def test_what_can_be_known_is_told_before_anything_starts(plain: Path, tmp_path: Path, tiny: TinyFolder) -> None:
+    data, out = write(tmp_path / "data.parquet", learnable(2, 5)), str(tmp_path / "out")
+
+    def refused(match: str, *, rows: str = data, more: str | None = None, **changes: object) -> None:
+        with pytest.raises(UsageError, match=match):
+            train(FAMILY, TASK, rows, out, checkpoint=str(plain), eval_data=more, settings=settings(**changes))
+
+    refused("the table has no rows: .*empty.parquet", rows=write(tmp_path / "empty.parquet", []))
+    refused("the table has no rows: .*empty.parquet", more=str(tmp_path / "empty.parquet"))
+    wrong = write(tmp_path / "wrong.parquet", [*learnable(2, 5), page(["a", "b"], ["O"])])
+    refused("wrong.parquet.*, row 2: the row has 2 words but 1 labels", more=wrong)
+    unknown = write(tmp_path / "unknown.parquet", [page(["a"], ["B-NOTHING"])])
+    refused("unknown.parquet.*, row 0: the checkpoint knows no label 'B-NOTHING'; it has: O, ", more=unknown)
+    refused("train.metric: token-classification is not judged by 'rouge'; there are: ", more=data, metric="rouge")
+    refused("train.patience needs rows to judge the model by: name them with --eval-data", patience=2)
+    refused("train.frozen: 'nothing' fits no parameter", frozen=("nothing",))
+    with pytest.raises(UsageError, match="bert"):
+        train(FAMILY, TASK, data, out, checkpoint=str(tiny("bert", "token-classification")))
+    assert not Path(out).exists()
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_bad_rows_are_refused_unless_some_are_admitted(plain: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "data.parquet", [*learnable(3, 5), page(["a", "b"], ["O"])])
+    told = "1 training rows left out; the first is row 3 of .*2 words but 1 labels; mend them, or .*train.left_out=0.25"
+    with pytest.raises(UsageError, match=told):
+        train(FAMILY, TASK, data, str(tmp_path / "out"), checkpoint=str(plain), settings=settings(left_out=0.2))
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoints_model(plain: Path, tmp_path: Path) -> None:
+    data, out = write(tmp_path / "data.parquet", learnable(60, 5)), tmp_path / "out"
+    how = settings(learning_rate=1e30, warmup=0, max_grad_norm=0, checkpoint_steps=1, token_budget=64, min_workers=1)
+    told = r"stopped at step \d+: the loss is not a number .*; the last good model is in .*out/model. Try a lower"
+    with pytest.raises(TrainingError, match=told):
+        train(FAMILY, TASK, data, str(out), checkpoint=str(plain), settings=how)
+    assert all(np.isfinite(one).all() for one in weights(out / "model").values())
+    assert not (out / "trainer").exists()
 
 
 def test_a_plan_can_be_sent(plain: Path, tmp_path: Path) -> None:
     import pickle
 
     plan = Plan(task=described(plain), settings=Train(), output=str(tmp_path))
-    assert pickle.loads(pickle.dumps(plan)).model == tmp_path / "model"
+    assert pickle.loads(pickle.dumps(plan)).settings == plan.settings

@@ -15,10 +15,12 @@ TRAINED = ("masked-lm", "pretraining", "text-classification", "multiple-choice")
 
 
 def labelled(task: Task, rows: list) -> list:
+    """Examples as an epoch sees them."""
     out = []
     for seed, row in enumerate(rows):
         gold = gold_row(task, row, seed=seed)
-        out += task.encode_labels(gold, task.encode(gold))
+        examples = task.encode_labels(gold, task.encode(gold))
+        out += [task.vary(one, np.random.default_rng([seed, at])) for at, one in enumerate(examples)]
     return out
 
 
@@ -40,7 +42,7 @@ def test_loss_is_a_sum_over_the_global_count(ready, name):
     """Two half batches, each over the global count, add up to the whole batch."""
     task = ready(name)
     examples = labelled(task, sample_rows(type(task), sizes=(3, 9, 5, 12)))
-    parts = [task.collate(half) for half in (examples[:2], examples[2:])]  # masks are drawn once, here
+    parts = [task.collate(half) for half in (examples[:2], examples[2:])]
     whole = join(parts, task)
     count = (whole["labels"] != -100).sum()
     losses = [float(task.loss(task.run(part), part["labels"], count)) for part in parts]
@@ -107,9 +109,10 @@ def test_pretraining_loss_is_that_of_transformers_where_rows_hide_as_many(ready)
 
 def test_training_hides_tokens_80_10_10_and_never_special_ones(ready):
     task = ready("masked-lm")
-    examples = labelled(task, [{"text": "the dog in the street " * 10}] * 400)
-    torch.manual_seed(0)
-    batch = task.collate(examples)
+    row = {"text": "the dog in the street " * 10}
+    examples = [one for _ in range(400) for one in task.encode_labels(row, task.encode(row))]
+    random = np.random.default_rng(0)
+    batch = task.collate([task.vary(one, random) for one in examples])
     original = torch.from_numpy(np.stack([one.arrays["input_ids"] for one in examples])).long()
     chosen = batch["labels"] != -100
     assert not chosen[:, 0].any()
@@ -119,7 +122,22 @@ def test_training_hides_tokens_80_10_10_and_never_special_ones(ready):
     assert float(chosen.sum() / words.sum()) == pytest.approx(0.15, abs=0.01)
     assert float((batch["input_ids"][chosen] == task.mask_id).float().mean()) == pytest.approx(0.8, abs=0.02)
     assert float((batch["input_ids"][chosen] == original[chosen]).float().mean()) == pytest.approx(0.1, abs=0.02)
-    assert not torch.equal(task.collate(examples)["labels"], batch["labels"])
+    assert chosen.any(dim=1).all(), "each example has something to learn"
+    drawn = [task.vary(examples[0], np.random.default_rng(seed)).arrays["labels"].tolist() for seed in (5, 5, 6)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@torch.no_grad()
+def test_the_perplexity_of_pretraining_is_that_of_its_hidden_tokens(ready):
+    task = ready("pretraining")
+    batch = task.collate(labelled(task, sample_rows(type(task), sizes=(9, 20))))
+    outputs = task.run(batch)
+    hidden = batch["labels"].clone()
+    hidden[:, 0] = -100
+    wanted = torch.nn.functional.cross_entropy(outputs.prediction_logits.flatten(0, 1), hidden.flatten())
+    summed, count = task.judged_loss(outputs, batch["labels"])
+    assert count == (hidden != -100).sum()
+    assert float(summed / count) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_perplexity_follows_from_the_loss(ready):
@@ -148,7 +166,7 @@ def test_perplexity_follows_from_the_loss(ready):
             {"problem_type": "regression", "num_labels": 1},
             [{"score": 1.0}, {"score": 2.0}],
             [{"score": 1.0}, {"score": 3.0}],
-            {"mean_squared_error": 0.5, "r2": -1.0},
+            {"mean_squared_error": 0.5, "r2": -1.0, "pearson": pytest.approx(1.0)},
         ),
     ],
 )
@@ -157,6 +175,8 @@ def test_classification_metrics(ready, changes, gold, answers, wanted):
     for name, value in changes.items():
         setattr(task.config, name, value)
     assert task.metrics(gold, answers) == wanted
+    assert [metric.name for metric in task.judged_by()] == list(wanted)
+    assert all(column in gold[0] for column in task.gold_columns())
 
 
 def test_other_metrics(ready):

@@ -229,8 +229,9 @@ def registry(tmp_path, folder, empty_registry):
 
 def test_a_registered_model_by_alias_and_by_version(registry, folder):
     wanted = content_of(folder)
-    assert resolve("models:/reader@champion", model_types=("bert",)).content == wanted
-    assert resolve("models:/reader/1").content == wanted
+    for ref in ("models:/reader@champion", "models:/reader/1"):
+        found = resolve(ref, model_types=("bert",))
+        assert (found.content, found.ref) == (wanted, "models:/reader/1"), "what a row is signed with names a version"
 
 
 def test_an_alias_that_moves_is_followed(registry, folder, tmp_path):
@@ -256,15 +257,44 @@ def test_mlflows_transformers_layout_is_one_checkpoint(registry, folder, tmp_pat
 @pytest.mark.parametrize(
     ("ref", "message"),
     [
-        ("models:/nothing@champion", "no checkpoint models:/nothing@champion in the registry sqlite"),
-        ("models:/reader@nobody", "no checkpoint models:/reader@nobody in the registry"),
-        ("models:/reader/9", "no checkpoint models:/reader/9 in the registry"),
+        ("models:/nothing@champion", "models:/nothing@champion in the registry sqlite.*: it has no model 'nothing'"),
+        ("models:/nothing/1", "models:/nothing/1 in the registry sqlite.*: it has no model 'nothing'"),
+        (
+            "models:/reader@nobody",
+            "reader@nobody in the registry .*: reader has @champion, and versions up to 1",
+        ),
+        ("models:/reader/9", "models:/reader/9 in the registry .*: reader has @champion, and versions up to 1"),
         ("models:/reader", "models:/reader names no version: say models:/reader@ALIAS"),
+        ("models:/reader/latest", "is no registered model: say models:/NAME@ALIAS or models:/NAME/VERSION"),
     ],
 )
 def test_what_the_registry_lacks_is_named(registry, ref, message):
     with pytest.raises(CheckpointError, match=message):
         resolve(ref)
+
+
+def test_a_registry_that_is_not_there_is_not_made(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/none.db")
+    with pytest.raises(CheckpointError, match=r"there is no MLflow registry sqlite.*; set MLFLOW_TRACKING_URI"):
+        resolve("models:/reader@champion")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_registry_that_does_not_answer_is_named_without_its_password(monkeypatch):
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://user:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(CheckpointError, match=r"registry http://\*\*\*@127.0.0.1:9 does not answer") as told:
+        resolve("models:/reader@champion")
+    assert "secret" not in str(told.value)
+
+
+def test_a_version_that_is_made_again_is_downloaded_again(registry, folder, tmp_path):
+    first = resolve("models:/reader/1")
+    registry.delete_registered_model("reader")
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    registry.create_registered_model("reader")
+    registry.create_model_version("reader", source=folder.as_uri())
+    assert resolve("models:/reader/1").content == content_of(folder) != first.content
 
 
 def test_a_registered_model_that_is_no_checkpoint_is_named(registry, tmp_path):

@@ -224,8 +224,8 @@ def test_a_loss_is_the_sum_of_its_parts(made, family_name, task_type):
     made.load_model(torch.device("cpu"), torch.float32)
     rows = [gold_row(made, row, seed=n) for n, row in enumerate(rows_of(made, seed=2)[:4])]
     labelled = [one for row in rows for one in made.encode_labels(row, made.encode(row))]
+    labelled = [made.vary(one, np.random.default_rng(at)) for at, one in enumerate(labelled)]
     group = [one for one in labelled if one.group == labelled[0].group]
-    torch.manual_seed(0)
     batch = made.collate(group)
     labels = batch["labels"]
     count = (labels != -100).sum()
@@ -255,8 +255,11 @@ def test_right_answers_score_best_and_wrong_labels_are_named(made, family_name, 
     answers = opened(task_type, made.checkpoint.path).predict(rows)
     assert not any(isinstance(one, Failure) for one in answers)
     scores = made.metrics(rows, answers)
-    metric = task_type.metric
-    assert metric.name in scores or metric.name in made.loss_metrics(1.0)
+    scores = {**scores, **made.loss_metrics(1.0)}
+    judges = made.judged_by()
+    assert judges[0] == task_type.metric
+    assert {metric.name for metric in judges} == set(scores)
+    assert {metric.name for metric in judges if metric.from_loss} == set(made.loss_metrics(1.0))
     assert all(math.isfinite(score) for score in scores.values())
     for name in task_type.gold:
         assert name not in task_type.reads

@@ -1,0 +1,119 @@
+"""What a process does for test_train_every_task.py: one step of a training, seen from inside."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate.state import AcceleratorState
+from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback
+
+from jobs.training import model
+from jobs.training.data import VOID
+from jobs.training.learn import learn
+from jobs.training.plan import Plan
+from jobs.training.settings import Train
+from jobs.training.trainer import TaskTrainer
+from pipelines import Checkpoint, Task, task
+from pipelines.sync_batch_norm import has_batch_norm
+from stages.examples import ENCODED, pack
+from tests.jobs.going_on_targets import Told
+from tests.pipelines.sample_rows import gold_row, sample_rows
+
+ROWS = 12
+WHOLE = 100_000
+"""Padded tokens that hold all rows."""
+
+
+@dataclass
+class Step:
+    loss: float
+    gradients: dict[str, torch.Tensor]
+    examples: int
+    batches: int
+    """Of one rank."""
+    normed: bool
+    """The model has batch norms, as it was loaded."""
+
+
+def one_step(
+    rank: int, family: str, name: str, folder: str, scratch: str, more: str = "{}", *, budget: int = WHOLE
+) -> Step:
+    """Loss and gradients of a step that is a whole epoch, however many batches that takes."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process, several trainings
+    described = task(family, name)(Checkpoint(ref="tiny", path=folder, content="0"))
+    own = Path(scratch, str(rank))
+    how = {"batch_norm": "frozen", **json.loads(more)}
+    write_encoded(described, own, one_length=how["batch_norm"] == "synchronised")
+    budget, shares = how.pop("budget", budget), how.pop("shares", 0)
+    settings = Train(epochs=1, accumulate=1_000, token_budget=budget, max_grad_norm=0, **how)
+    plan = Plan(task=described, settings=settings, output=str(own), shares=shares)
+    described.load_model(torch.device("cpu"), torch.float32)
+    normed = has_batch_norm(described.model)
+    model.load(described, settings, torch.device("cpu"))
+    if settings.fsdp:
+        model.shard(described.model, torch.device("cpu"))
+    trainer = TaskTrainer(plan, scratch=own / "scratch", device=torch.device("cpu"))
+    seen = Gradients()
+    trainer.add_callback(seen)
+    trainer.train()
+    return Step(
+        loss=next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry),
+        gradients=seen.gradients,
+        examples=len(trainer._encoded),
+        batches=sum(VOID not in batch for batch in trainer.get_train_dataloader()),
+        normed=normed,
+    )
+
+
+def five_steps(
+    rank: int, *, family: str, name: str, folder: str, scratch: str
+) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
+    """The losses of five steps that are an epoch each, and the model's state after them."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    described = task(family, name)(Checkpoint(ref="tiny", path=folder, content="0"))
+    own, told = Path(scratch, str(rank)), Told()
+    write_encoded(described, own, one_length=True)
+    settings = Train(epochs=5, token_budget=WHOLE, learning_rate=1e-4, warmup=0)
+    learn(Plan(task=described, settings=settings, output=str(own), points=told), torch.device("cpu"))  # type: ignore[arg-type]
+    return told.of("loss"), {key: one.clone() for key, one in described.model.state_dict().items()}
+
+
+class Gradients(TrainerCallback):
+    """Those of the step, whole."""
+
+    def __init__(self) -> None:
+        self.gradients: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: object) -> None:
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                whole = parameter.grad.full_tensor() if isinstance(parameter.grad, DTensor) else parameter.grad
+                self.gradients[name] = whole.detach().clone()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: object) -> None:
+        control.should_log = True
+
+
+def write_encoded(described: Task, output: Path, *, one_length: bool) -> None:
+    """Rows of like length, or of one length, which are one batch, with right answers."""
+    described.load_processor()
+    sizes = [4] * ROWS * (3 if one_length else 1)
+    rows = [gold_row(described, row, seed=n) for n, row in enumerate(sample_rows(type(described), sizes=sizes))]
+    examples = [described.encode_labels(one, described.encode(one)) for row in rows for one in described.records(row)]
+    counts = Counter(one.group for some in examples for one in some)
+    group = max(counts, key=lambda each: (counts[each] >= 4, each))  # not that of rows with a single choice
+    alike = [[one for one in some if one.group == group] for some in examples]
+    if one_length:
+        longest = Counter(one.length for some in alike for one in some).most_common(1)[0][0]
+        alike = [[one for one in some if one.length == longest] for some in alike]
+    packed = [pack(some) for some in alike if some]
+    (output / "encoded").mkdir(parents=True)
+    pq.write_table(pa.table({"encoded": pa.array(packed, ENCODED)}), output / "encoded" / "0.parquet")
