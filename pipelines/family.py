@@ -190,7 +190,7 @@ class Task(ABC):
         problem type may decide it."""
         return self.gold
 
-    def vary(self, example: Example, random: Generator) -> Example:  # noqa: ARG002
+    def vary(self, example: Example, random: Generator) -> Example:
         """A training example with what is drawn anew in each epoch, such as the tokens that masked language modelling
         hides. All chance comes from ``random``, so that a training that goes on sees what it would have seen."""
         return example
@@ -214,11 +214,11 @@ class Task(ABC):
         """The task's metrics over evaluation rows and what it answered for them."""
         raise NotImplementedError(f"{self.name} cannot be trained")
 
-    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown | None:  # noqa: ARG002
+    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown | None:
         """How it did label by label; None for a task without labels."""
         return None
 
-    def loss_metrics(self, loss: float) -> dict[str, float]:  # noqa: ARG002
+    def loss_metrics(self, loss: float) -> dict[str, float]:
         """Metrics that follow from the mean of ``judged_loss`` (perplexity); all others come from ``metrics``."""
         return {}
 

@@ -30,7 +30,7 @@ class Answering:
         self._task = find_task(family, task)(resolve(folder))
         self._predictor = Predictor(self._task, Predict(dtype="float32")).open()
 
-    def predict(self, model_input: DataFrame, params: Mapping[str, object] | None = None) -> DataFrame:  # noqa: ARG002
+    def predict(self, model_input: DataFrame, params: Mapping[str, object] | None = None) -> DataFrame:
         """One row of answers a row of ``model_input``. Raises ValueError naming a row that cannot be answered."""
         import pandas as pd
 
