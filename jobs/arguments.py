@@ -91,6 +91,10 @@ class TrainArguments:
     """rows like those of --data that training never sees, to judge it by; the best state is kept"""
     checkpoint: str | None = None
     """what to start from: Hub id (org/name@revision), folder, s3:// folder or MLflow model; default: the family's"""
+    encoder: str | None = None
+    """instead of --checkpoint, of a family whose models have two parts: the encoder's, or the image tower's"""
+    decoder: str | None = None
+    """and the decoder's, or the text tower's; what joins the two begins with random weights"""
     output: str | None = None
     """folder or s3:// prefix for model/, which --checkpoint takes, train.json, and checkpoints until it has ended"""
     resume: bool = False

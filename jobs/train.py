@@ -28,18 +28,19 @@ from jobs.training.begun import Begun
 from jobs.training.curve import Curve, listening
 from jobs.training.encode import Tables, check_labels, encode, summary
 from jobs.training.fit import TrainingError, fit
-from jobs.training.plan import EVALUATION, MODEL, Outcome, Plan, choose_metric
+from jobs.training.plan import EVALUATION, MODEL, Outcome, Plan, check_contrast, choose_metric
 from jobs.training.record import RECORD, TrainRecord
 from jobs.training.room import check_room, share_of, wait_for_room
 from jobs.training.settings import Augment, Train
 from jobs.training.sources import Sources, find_sources
+from jobs.training.start import find_start
 from pipelines import Checkpoint, Metric, Options, Task
-from pipelines.checkpoint import resolve
 from pipelines.rehearsal import rehearse
 from stages.base import Row
 from stages.errors import UsageError
 from stages.lease import Holder, Lease
 from stages.storage import Storage, open_storage
+from stages.takes import Takes
 
 __all__ = ["TrainRecord", "TrainingError", "train"]
 
@@ -55,6 +56,8 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     output: str,
     *,
     checkpoint: str | None = None,
+    encoder: str | None = None,
+    decoder: str | None = None,
     eval_data: str | None = None,
     workers: int | None = None,
     address: str | None = None,
@@ -69,7 +72,8 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     """Trains and leaves a checkpoint in ``output``/model.
 
     ``data`` and ``eval_data`` name tables with the columns that the task reads and its right answers, or labelled data
-    (jobs/labelled); ``workers`` is how many processes share a step (one a GPU, else one a CPU). ``resume`` goes on with
+    (jobs/labelled); ``encoder`` and ``decoder`` are two checkpoints that a model of two parts is made of, instead of
+    ``checkpoint``; ``workers`` is how many processes share a step (one a GPU, else one a CPU). ``resume`` goes on with
     what began in ``output`` and did not end, and answers at once where it did. ``register`` is the name under which the
     model goes into MLflow's registry, ``push_to_hub`` a repository on the Hugging Face Hub. Raises UsageError for what
     cannot work before anything starts; OutputBusyError where another training is at work there; TrainingError with the
@@ -78,7 +82,10 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     output = output if output.startswith("s3://") else str(Path(output).resolve())
     if push_to_hub:
         check_hub(push_to_hub)
-    described, tried = _described(family, task, checkpoint, options)
+    settings = settings or Train()
+    parts = {"checkpoint": checkpoint, "encoder": encoder, "decoder": decoder}
+    start = find_start(family, task, output, seed=settings.seed, **parts)
+    described, tried = _described(family, task, start, options)
     sources = find_sources(tried, data, eval_data, output)
     if sources.checkpoint is not tried.checkpoint:
         described, tried = _tried(type(tried), sources.checkpoint, tried.options)
@@ -87,9 +94,10 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
         family=family,
         task=described,
         output=output,
-        settings=settings or Train(),
+        settings=settings,
         augment=augment or Augment(),
         say=say or (lambda _: None),
+        takes=tried.takes(),
         evaluation=tuple(held_out.read(tried)) if held_out else (),
         sources=sources,
         register=register,
@@ -97,6 +105,7 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     )
     _check(tried, job)
     job.asked = beginnings.asked(job.family, job.task, job.settings, job.augment, _digests(sources))
+    named = {"data": data, "eval_data": eval_data, **parts}
     there = beginnings.find(job.output, job.asked, resume=resume)
     if isinstance(there, TrainRecord):
         job.say(f"{job.output} holds this training, done; nothing is left to do")
@@ -104,7 +113,7 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     job.begun = there
     with (
         Lease(job.storage, Holder.me(f"train {family} {task}")),
-        _tracked(job, {"data": data, "eval_data": eval_data or ""}) as tracking,
+        _tracked(job, {name: one or "" for name, one in named.items()}) as tracking,
     ):
         tell_data(tracking, data, sources.data, "training")
         if sources.evaluation and eval_data:
@@ -128,6 +137,8 @@ class _Job:
     """Name in the registry."""
     push_to_hub: str | None
     """Repository."""
+    takes: Takes | None = None
+    """What the task takes of images, recordings or videos."""
     evaluation: tuple[Row, ...] = ()
     metric: Metric = field(init=False)
     """What chooses the best model."""
@@ -154,19 +165,11 @@ class _Job:
 # ---- before anything starts
 
 
-def _described(family: str, name: str, ref: str | None, options: Options | None) -> tuple[Task, Task]:
-    """The task with its checkpoint, and the same tried out: processor loaded, and its model without weights.
-
-    Raises UsageError for a task that cannot be trained, or a checkpoint that cannot be had.
-    """
-    kind, found = pipelines.task(family, name), pipelines.family(family)
-    if kind.metric is None:
-        can = [each.name for each in found.tasks if each.metric is not None]
-        raise UsageError(f"{family} {name} cannot be trained; of {family} there can: {', '.join(can) or 'none'}")
-    default = found.checkpoints.get(name, found.checkpoints[""])
-    resolved = resolve(ref or default, model_types=found.model_types)
+def _described(family: str, name: str, checkpoint: Checkpoint, options: Options | None) -> tuple[Task, Task]:
+    """The task with its checkpoint, and the same tried out: processor loaded, and its model without weights."""
+    kind = pipelines.task(family, name)
     # A new head has random weights by definition; after training they are not.
-    return _tried(kind, resolved, dataclasses.replace(options or kind.options_type(), allow_random_head=True))
+    return _tried(kind, checkpoint, dataclasses.replace(options or kind.options_type(), allow_random_head=True))
 
 
 def _tried(kind: type[Task], checkpoint: Checkpoint, options: Options) -> tuple[Task, Task]:
@@ -181,6 +184,7 @@ def _check(tried: Task, job: _Job) -> None:
 
     settings = job.settings
     job.metric = choose_metric(tried, settings.metric)
+    check_contrast(tried, settings)
     model.check(tried.model, settings)
     if not job.evaluation:
         for name in ("metric", "patience", "evaluate_steps"):
@@ -221,6 +225,8 @@ def _run(job: _Job, tables: Tables, tracking: Tracking, *, workers: int | None, 
     _place(job, count, resources, address)
     left_out = _encoded(job, tables)
     begun = job.begun or Begun(asked=job.asked, workers=count, left_out=left_out)
+    count = min(count, begun.workers)  # more would find no share of a step
+    check_contrast(job.task, job.settings, begun=begun.workers, workers=count)
     if job.begun is None:
         beginnings.forget(job.output)
         job.storage.delete(EVALUATION)
@@ -258,7 +264,7 @@ def _encoded(job: _Job, tables: Tables) -> int:
     with job.timed("encode"):
         if job.begun is not None:
             return job.begun.left_out
-        refused = encode(tables, job.task, job.output)
+        refused = encode(tables, job.task, job.output, takes=job.takes)
     if len(refused) > job.settings.left_out * tables.rows:
         share = len(refused) / tables.rows
         raise UsageError(f"{summary(refused)}; mend them, or admit it with --set train.left_out={share:.3g}")

@@ -26,8 +26,9 @@ from pipelines.checkpoint_sources import from_hub, from_s3
 from pipelines.family import Checkpoint
 from stages.errors import CheckpointError
 
-FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
-"""What a checkpoint is made of; files of subfolders are other formats, or older checkpoints of a training."""
+FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "block_records.*")
+"""What a checkpoint is made of, block_records being the evidence beside REALM's reader; files of subfolders are other
+formats, or older checkpoints of a training."""
 PICKLES = ("*.bin",)
 """Weights where there are no safetensors."""
 NOT_CONTENT = ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json", "README*")

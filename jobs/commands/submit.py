@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from jobs.submit import Submitted
 
 SENDABLE = ("run", "train")
-_PLACES = ("input", "output", "pages", "data", "eval_data", "checkpoint")
+_CHECKPOINTS = ("checkpoint", "encoder", "decoder")
+_PLACES = ("input", "output", "pages", "data", "eval_data", *_CHECKPOINTS)
 """Arguments that name places, which the cluster's machines must see."""
 _ABOUT = """\
 Run a command on a Ray cluster: send it, show its log, and exit with its code.
@@ -151,7 +152,7 @@ def _places(given: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         label = f"--{name.replace('_', '-')}" if _many(told.get(name)) else f"{key}:"
         for value in _many(told.get(name)) or _many(inside):
             # A checkpoint may be a name of the Hub, which looks like a folder.
-            if name != "checkpoint" or Path(str(value)).exists():
+            if name not in _CHECKPOINTS or Path(str(value)).exists():
                 yield label, str(value)
 
 

@@ -37,6 +37,8 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
     data: Annotated[str | None, typer.Option("--data", metavar="URI", help=_HELP["data"])] = None,
     eval_data: Annotated[str | None, typer.Option("--eval-data", metavar="URI", help=_HELP["eval_data"])] = None,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="REF", help=_HELP["checkpoint"])] = None,
+    encoder: Annotated[str | None, typer.Option("--encoder", metavar="REF", help=_HELP["encoder"])] = None,
+    decoder: Annotated[str | None, typer.Option("--decoder", metavar="REF", help=_HELP["decoder"])] = None,
     output: Annotated[str | None, typer.Option("--output", metavar="DIR", help=_HELP["output"])] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help="YAML file with sections; the command line wins.")
@@ -67,6 +69,8 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
         "data": data,
         "eval_data": eval_data,
         "checkpoint": checkpoint,
+        "encoder": encoder,
+        "decoder": decoder,
         "output": output,
         "register": register,
         "push_to_hub": push_to_hub,
@@ -86,6 +90,8 @@ def train(  # noqa: PLR0913, PLR0917 - the options of the command line, each by 
         arguments.data,
         arguments.output,
         checkpoint=arguments.checkpoint,
+        encoder=arguments.encoder,
+        decoder=arguments.decoder,
         eval_data=arguments.eval_data,
         workers=arguments.workers,
         address=arguments.address,

@@ -97,7 +97,7 @@ def save(task: Task, folder: Path, weights: dict[str, Any] | None = None) -> Non
     """The task's model as a checkpoint: weights as safetensors, configuration, and the tokenizer it came with."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in content_files(at_hand(task.checkpoint)):
-        if file.suffix not in {".safetensors", ".bin"}:
+        if file.suffix not in {".safetensors", ".bin"} and not file.name.endswith(".index.json"):
             shutil.copy(file, folder)
     with quiet():
         task.model.save_pretrained(folder, state_dict=weights)

@@ -11,19 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.ways_in import columns_of, from_table
+from jobs.ways_in import columns_of, from_table, rows_at_once
 from pipelines import Task
 from stages import ray_data
 from stages.base import OpenStages, Pool, Row, Stage, Worker, failures_column, set_column
 from stages.errors import Failure, RowError, UsageError
-from stages.examples import ENCODED, pack
+from stages.examples import ENCODED, Example, pack
 from stages.listing import listing
 from stages.settings import Limits, Settings
 from stages.storage import open_storage
 from stages.tables import Columns, TableFile, inspect
+from stages.takes import Takes
 
 PART_ROWS = 500
-"""Rows of one part of ``encoded/``."""
+"""Rows of one part of ``encoded/``, where they are texts or words."""
 FOLDER = "encoded"
 _RECEIPT = ("uri", "record", "failure")
 
@@ -62,20 +63,16 @@ class _Encode:
         self._task.load_processor()
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        packed: list[object] = []
+        labelled: list[list[Example]] = []
         failures: list[Failure | None] = []
         for row in rows.to_pylist():
             try:
-                packed.append(self._encode(row))
+                labelled.append(examples_of(self._task, row))
                 failures.append(None)
             except RowError as error:
                 failures.append(error.failure("encode"))
-        self._write(pa.table({"encoded": pa.array(packed, ENCODED)}))
+        self._write(packed(self._task, labelled))
         yield set_column(rows, "failure", failures_column(failures)).select(_RECEIPT)
-
-    def _encode(self, row: Row) -> object:
-        records = self._task.records(row)
-        return pack([each for one in records for each in self._task.encode_labels(one, self._task.encode(one))])
 
     def _write(self, table: pa.Table) -> None:
         if not table.num_rows:
@@ -87,6 +84,16 @@ class _Encode:
 
     def close(self) -> None:
         """Nothing outlives the process."""
+
+
+def examples_of(task: Task, row: Row) -> list[Example]:
+    """A row's training examples, for a task whose processor is loaded. Raises RowError."""
+    return [each for one in task.records(row) for each in task.encode_labels(one, task.encode(one))]
+
+
+def packed(task: Task, labelled: Sequence[Sequence[Example]]) -> pa.Table:
+    """Rows' training examples as a part of ``encoded/``; the task may have joined rows."""
+    return pa.table({"encoded": pa.array([pack(examples) for examples in task.arrange(labelled)], ENCODED)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,16 +119,24 @@ class Tables:
         return [table.slice(at, 1) for table in cut for at in range(table.num_rows)]
 
     def read(self, task: Task) -> list[Row]:
-        """All rows, here, with what the task reads. Raises UsageError for one that does not fit."""
-        opened = OpenStages(from_table(task, self.columns, Settings()))
+        """All rows, here, with what a task reads whose processor is loaded. Raises UsageError for one that does not
+        fit."""
+        takes = task.takes()
+        opened = OpenStages(from_table(task, self.columns, Settings(), takes=takes))
         try:
-            rows = [row for one in self.slices(PART_ROWS) for table in opened(one) for row in table.to_pylist()]
+            slices = self.slices(part_rows(takes))
+            rows = [row for one in slices for table in opened(one) for row in table.to_pylist()]
         finally:
             opened.close()
         for row in rows:
             if row["failure"] is not None:
                 raise UsageError(f"{row['uri']}, row {row['record']}: {row['failure']['message']}")
         return rows
+
+
+def part_rows(takes: Takes | None) -> int:
+    """Rows of one part of ``encoded/``: few where each is an image, a recording or a video."""
+    return PART_ROWS if takes is None else rows_at_once(takes)
 
 
 def find_tables(uri: str, task: Task) -> Tables:
@@ -142,24 +157,24 @@ def check_labels(task: Task, rows: Sequence[Row]) -> None:
     """Raises UsageError for the first row whose right answers do not fit; the task's processor is loaded."""
     for row in rows:
         try:
-            for one in task.records(row):
-                task.encode_labels(one, task.encode(one))
+            examples_of(task, row)
         except RowError as error:
             raise UsageError(f"{row['uri']}, row {row['record']}: {error.message}") from error
 
 
-def encode(tables: Tables, task: Task, output: str) -> list[tuple[str, int, Failure]]:
+def encode(tables: Tables, task: Task, output: str, *, takes: Takes | None = None) -> list[tuple[str, int, Failure]]:
     """Writes ``encoded/`` anew. Returns uri, row and reason of rows that could not be encoded.
 
-    Raises UsageError where no row could be, with the first one's reason.
+    ``takes`` is what ``task.takes()`` says; None where the task reads neither images nor recordings nor videos. Raises
+    UsageError where no row could be, with the first one's reason.
     """
     storage = open_storage(output)
     for entry in list(storage.list(f"{FOLDER}/")):
         storage.delete(entry.name)
     gold = tuple(name for name in task.gold if name in tables.columns.needs)
-    stages = (*from_table(task, tables.columns, Settings()), Encode(task=task, gold=gold, output=output))
+    stages = (*from_table(task, tables.columns, Settings(), takes=takes), Encode(task=task, gold=gold, output=output))
     pool = Pool(stages=stages, num_cpus=1.0, batch_rows=1)
-    told = ray_data.stream(tables.slices(PART_ROWS), [pool])
+    told = ray_data.stream(tables.slices(part_rows(takes)), [pool])
     receipts = pa.concat_tables([one.select(_RECEIPT) for one in told])  # rows that were refused carry all columns
     if receipts.num_rows != tables.rows:
         raise UsageError(

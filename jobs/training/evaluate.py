@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from jobs.training.encode import examples_of
 from pipelines import Task
 from pipelines.checkpoint import resolve
 from pipelines.family import Batch
@@ -68,8 +70,8 @@ def mean_loss(task: Task, rows: Sequence[Row]) -> float:
     """The mean of ``Task.judged_loss`` over the items of all rows, for a task whose processor is loaded."""
     device = pick_device("auto")
     task.load_model(device, torch.float32)
-    labelled = [each for row in rows for one in task.records(row) for each in task.encode_labels(one, task.encode(one))]
-    drawn = [task.vary(one, np.random.default_rng([SEED, at])) for at, one in enumerate(labelled)]
+    arranged = task.arrange([examples_of(task, row) for row in rows])
+    drawn = [task.vary(one, np.random.default_rng([SEED, at])) for at, one in enumerate(chain.from_iterable(arranged))]
     total, count = 0.0, 0
     for batch in _batches(drawn):
         summed, items = _loss(task, task.collate(batch), device)

@@ -90,9 +90,11 @@ def shard(model: PreTrainedModel, device: torch.device) -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    # A single number cannot be sharded; the Trainer averages the gradients of what is not.
+    numbers = {one for one in model.parameters() if not one.ndim}
     for layer in layers(model):
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(layer, mesh=mesh, ignored_params=numbers)
+    fully_shard(model, mesh=mesh, ignored_params=numbers)
     # The Trainer then leaves placement and the gradients' reduction to the model.
     model._is_distributed_loading_by_transformers = True
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 """In the output: the trained checkpoint."""
-
-
+CONFIG = "config.json"
+"""Uploaded last: without it a checkpoint is none."""
 EVALUATION = "evaluation.json"
 """In the output: how the kept model did on the evaluation rows, label by label where the task has labels."""
 
@@ -77,16 +77,36 @@ def choose_metric(task: Task, name: str) -> Metric:
     return found
 
 
+def check_contrast(task: Task, settings: Train, *, begun: int = 0, workers: int = 0) -> None:
+    """Raises UsageError where a task whose examples stand against the others of their step would not see all of them:
+    a step is then one batch of each worker; ``workers`` go on with what ``begun`` many began."""
+    if not task.contrasts:
+        return
+    why = f"{task.name} sets the rows of a step against each other, so a step is one batch of each worker"
+    if settings.accumulate > 1:
+        raise UsageError(f"train.accumulate: {why}: raise train.token_budget or --workers instead")
+    if settings.min_workers:
+        raise UsageError(f"train.min_workers: {why}, and fewer workers cannot do it")
+    if workers < begun:
+        raise UsageError(f"--resume: {why}, and this training began with {begun} workers: go on with as many")
+
+
 def publish(folder: Path, output: str) -> None:
     """Copies a whole checkpoint into the output, in place of an older one."""
-    if output.startswith("s3://"):
-        storage = open_storage(output)
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            storage.put(f"{MODEL}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+    put_checkpoint(folder, f"{output}/{MODEL}")
+
+
+def put_checkpoint(folder: Path, place: str) -> None:
+    """Copies a whole checkpoint to a folder or an ``s3://`` one, in place of an older one."""
+    if place.startswith("s3://"):
+        storage = open_storage(place)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        for file in sorted(files, key=lambda path: (path.name == CONFIG, path)):
+            storage.put(file.relative_to(folder).as_posix(), file.read_bytes())
         return
-    target = Path(output, MODEL)
+    target = Path(place)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{MODEL}.new")  # on the target's file system, so that it can be renamed
+    aside = target.with_name(f".{target.name}.new")  # on the target's file system, so that it can be renamed
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(folder, aside)
     shutil.rmtree(target, ignore_errors=True)

@@ -195,6 +195,7 @@ def _arguments(plan: Plan, scratch: Path, device: torch.device) -> TrainingArgum
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         average_tokens_across_devices=True,
+        ddp_find_unused_parameters=True,  # what no loss depends on; the Trainer's choice is another for checkpointing
         bf16=format_ == "bfloat16",
         fp16=format_ == "float16",
         seed=settings.seed,

@@ -16,7 +16,6 @@ from pipelines.realm.tasks import MODEL
 from pipelines.tasks.base_text import TextTask, text_of
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.masked_lm import MaskedLM
-from pipelines.tasks.masking import mask_some
 from pipelines.tasks.padding import IGNORED, pad_one
 from stages.base import Row
 from stages.errors import Code, RowError
@@ -24,6 +23,7 @@ from stages.examples import Example, Output
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
     from numpy.typing import NDArray
 
 Arrays = dict[str, "NDArray[np.generic]"]
@@ -129,18 +129,9 @@ class EvidenceMaskedLM(MaskedLM):
         batch["relevance_score"] = torch.from_numpy(np.stack([one.arrays["relevance"] for one in examples]))
         if "labels" not in examples[0].arrays:
             return batch
-        length = batch["input_ids"].shape[-1]
-        labels = [
-            np.pad(one.arrays["labels"], (0, length - len(one.arrays["labels"])), constant_values=IGNORED)
-            for one in examples
-        ]
-        labels_BL = torch.from_numpy(np.stack(labels).astype(np.int64))
-        vocabulary = self.model.config.vocab_size
-        first = {"input_ids": batch["input_ids"][:, 0], "labels": labels_BL}
-        hidden = mask_some(first, share=self.options.mask_share, mask_id=self.mask_id, vocabulary=vocabulary)
-        there_BL = labels_BL != IGNORED  # the text, which all candidates of a row share
-        ids_BNL = torch.where(there_BL[:, None], hidden["input_ids"][:, None], batch["input_ids"])
-        return {**batch, "input_ids": ids_BNL, "labels": hidden["labels"]}
+        labels_BT = pad_one([one.arrays["labels"] for one in examples], IGNORED)
+        rest = batch["input_ids"].shape[-1] - labels_BT.shape[-1]
+        return {**batch, "labels": torch.nn.functional.pad(labels_BT, (0, rest), value=IGNORED)}
 
     def forward(self, batch: Batch, examples: Sequence[Example]) -> list[Output]:
         """``tokens`` and ``scores`` (M, K): probabilities are sums over candidates, weighed by relevance."""
@@ -163,11 +154,22 @@ class EvidenceMaskedLM(MaskedLM):
     # ---- training
 
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
-        """Adds ``labels`` (tokens of the text,): what may be hidden; ``collate`` hides some, anew each time."""
+        """Adds ``labels`` (tokens of the text,): what may be hidden; ``vary`` hides some, anew each time."""
         pairs = [self.example(self.tokenise(text_of(row), candidate)) for candidate in candidates_of(row)]
         ids = np.asarray(pairs[0].arrays["input_ids"], np.int32)[: self._shared(pairs)]
         labels = np.where(np.isin(ids, self.tokenizer.all_special_ids), IGNORED, ids)
         return [replace(one, arrays={**one.arrays, "labels": labels}) for one in examples]
+
+    def vary(self, example: Example, random: Generator) -> Example:
+        """Some tokens of the text hidden, the same ones beside every candidate."""
+        labels = example.arrays["labels"]
+        ids, shared = example.arrays["input_ids"].copy(), len(labels)
+        alone = Example(arrays={"input_ids": ids[:shared], "labels": labels}, length=shared)
+        hidden = super().vary(alone, random).arrays
+        ends = np.cumsum(example.arrays["sizes"])
+        for start in (ends - example.arrays["sizes"]).tolist():
+            ids[start : start + shared] = hidden["input_ids"]
+        return replace(example, arrays={**example.arrays, "input_ids": ids, "labels": hidden["labels"]})
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """Minus the marginal log likelihood over candidates (equation 1), summed over hidden tokens."""

@@ -51,6 +51,7 @@ class OpenQuestionAnswering(TextTask):
     options_type = OpenOptions
     options: OpenOptions
     metric = Metric(name="exact_match")
+    more_metrics = (Metric(name="f1"),)
     auto_class = f"{READER}.RealmForOpenQA"
     model: RealmForOpenQA
     index: Index | None

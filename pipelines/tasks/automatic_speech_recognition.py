@@ -34,6 +34,7 @@ class AutomaticSpeechRecognition(HearingTask):
     gold: ClassVar[tuple[str, ...]] = ("text",)
     writes: ClassVar[tuple[str, ...]] = ("text", "score", "word_times")
     metric = Metric(name="wer", greater_is_better=False)
+    more_metrics: ClassVar[tuple[Metric, ...]] = (Metric(name="cer", greater_is_better=False),)
     auto_class = "AutoModelForCTC"
     tokenizer: Any
     """A CTC tokenizer, which knows blanks and offsets."""

@@ -1,6 +1,7 @@
 """Texts and questions as vectors whose inner products tell how well they fit: features of retrieval models.
 
-N texts of a batch, L tokens of the longest, P numbers a vector, B pairs of a training batch.
+N texts of a batch, L tokens of the longest, P numbers a vector, B pairs of one worker's batch and A of all workers'
+in training.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from pipelines.family import Batch, Metric
 from pipelines.tasks.base_text import TextTask, text_of
+from pipelines.tasks.gathering import gathered
 from pipelines.tasks.padding import attention_mask, pad, pad_one
 from stages.base import Row
 from stages.errors import Code, RowError, UsageError
@@ -51,7 +53,7 @@ class DenseTask(TextTask):
 
 
 class DenseFeatures(DenseTask):
-    """Vectors of documents and of questions; trained on pairs of them, each against all others of its batch."""
+    """Vectors of documents and of questions; trained on pairs of them, each against all others of its step."""
 
     name = "features"
     summary = "a text as a vector to search for, a question as one to search with"
@@ -60,6 +62,8 @@ class DenseFeatures(DenseTask):
     gold: ClassVar[tuple[str, ...]] = ("text", "question")
     writes = ("vector", "question_vector")
     metric: ClassVar[Metric | None] = Metric(name="recall_at_1")
+    more_metrics = (Metric(name="recall_at_5"),)
+    contrasts = True
 
     def check(self, columns: Collection[str]) -> None:
         """Raises UsageError where there are neither texts nor questions."""
@@ -95,19 +99,23 @@ class DenseFeatures(DenseTask):
         return [Example(arrays=arrays, length=2 * max(question.length, document.length))]
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
-        """Cross entropy of each question's text among the batch's and the other way round, halved and summed, over
-        ``num_items`` pairs. A text that stands in the batch twice is no wrong answer."""
+        """Cross entropy of each question's text among all workers' and the other way round, halved and summed, over
+        ``num_items`` pairs. A text that stands there twice is no wrong answer."""
         import torch
         from torch.nn.functional import cross_entropy
 
         questions_BP, documents_BP = self.vectors(outputs).float().chunk(2)
-        scores_BB = questions_BP @ documents_BP.T
-        own_B = torch.arange(len(scores_BB), device=scores_BB.device)
-        labels_B = labels.flatten()
-        again_BB = (labels_B[:, None] == labels_B[None, :]) & ~torch.eye(len(labels_B), device=labels.device).bool()
-        scores_BB = scores_BB.masked_fill(again_BB, -torch.inf)
-        total = cross_entropy(scores_BB, own_B, reduction="sum") + cross_entropy(scores_BB.T, own_B, reduction="sum")
-        return total / 2 / (len(labels_B) if num_items is None else num_items)
+        (questions_AP, first), (documents_AP, _) = gathered(questions_BP), gathered(documents_BP)
+        texts_A1, _ = gathered(labels.double())  # exact: they have 31 bits
+        own_B = torch.arange(len(labels), device=labels.device) + first
+        again_BA = texts_A1[own_B] == texts_A1.T
+        again_BA[torch.arange(len(labels), device=labels.device), own_B] = False
+
+        def entropy(scores_BA: torch.Tensor) -> torch.Tensor:
+            return cross_entropy(scores_BA.masked_fill(again_BA, -torch.inf), own_B, reduction="sum")
+
+        total = entropy(questions_BP @ documents_AP.T) + entropy(documents_BP @ questions_AP.T)
+        return total / 2 / (len(labels) if num_items is None else num_items)
 
     @abstractmethod
     def vectors(self, outputs: Any) -> torch.Tensor:  # noqa: ANN401

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.family import Metric
+from pipelines.tasks.breakdown import Breakdown, Item, label_table
+
 OUTSIDE = "O"
+ENTITY_METRICS = (Metric(name="entity_precision"), Metric(name="entity_recall"), Metric(name="word_accuracy"))
+"""What ``entity_scores`` gives besides ``entity_f1``."""
 _OPENS = frozenset("BSU")
 _CLOSES = frozenset("ESLU")
 
@@ -70,6 +75,18 @@ def entity_scores(gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]
     precision, recall, f1 = (float(score) for score in scores[:3])
     accuracy = float(accuracy_score(gold, answers))
     return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall, "word_accuracy": accuracy}
+
+
+def entity_table(gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]) -> Breakdown:
+    """Precision and recall of each kind of entity in word labels, row by row (seqeval's entities)."""
+    return label_table(_items(gold), _items(answers), of="entities")
+
+
+def _items(rows: Sequence[Sequence[str]]) -> set[Item]:
+    """Every entity as its label, its row, and its first and last word."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return {(label, number, *span) for number, labels in enumerate(rows) for label, *span in get_entities(labels)}
 
 
 def enclosing(boxes: NDArray[np.int16]) -> list[int]:

@@ -18,7 +18,8 @@ import numpy as np
 
 from pipelines.family import Batch, Metric
 from pipelines.tasks.base_text import TextOptions, text_of, unbatch
-from pipelines.tasks.entities import OUTSIDE, Scheme, entity_scores
+from pipelines.tasks.breakdown import Breakdown
+from pipelines.tasks.entities import ENTITY_METRICS, OUTSIDE, Scheme, entity_scores, entity_table
 from pipelines.tasks.entity_inputs import EntityTask, Span, entity_arrays
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.padding import pad_one
@@ -63,6 +64,7 @@ class EntitySpanClassification(EntityTask):
     options_type = SpanOptions
     options: SpanOptions
     metric = Metric(name="entity_f1")
+    more_metrics = ENTITY_METRICS
     auto_class = "LukeForEntitySpanClassification"
 
     def check(self, columns: Collection[str]) -> None:
@@ -182,8 +184,16 @@ class EntitySpanClassification(EntityTask):
 
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """Entity F1, precision and recall, and the share of words labelled right (seqeval)."""
+        return entity_scores(*self._both(gold, answers))
+
+    def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown:
+        """Precision and recall of each kind of entity."""
+        return entity_table(*self._both(gold, answers))
+
+    def _both(self, gold: Sequence[Row], answers: Sequence[Row]) -> tuple[list[list[str]], list[list[str]]]:
+        """Right word labels as IOB2, and ours."""
         ours = [cast("list[str]", row["word_labels"]) for row in answers]
-        return entity_scores([self._iob(row, len(one))[0] for row, one in zip(gold, ours, strict=True)], ours)
+        return [self._iob(row, len(one))[0] for row, one in zip(gold, ours, strict=True)], ours
 
 
 def _kind(label: str, labels: Sequence[str]) -> str | None:

@@ -37,6 +37,7 @@ class ImageCaptioning(WritingTask, SeeingTask):
     gold: ClassVar[tuple[str, ...]] = ("text",)
     writes: ClassVar[tuple[str, ...]] = ("text", "score", "sequences")
     metric = Metric(name="wer", greater_is_better=False)
+    more_metrics: ClassVar[tuple[Metric, ...]] = (Metric(name="cer", greater_is_better=False),)
     options_type = GenerationOptions
     options: GenerationOptions
     auto_class = "VisionEncoderDecoderModel"

@@ -17,6 +17,7 @@ import numpy as np
 from pipelines.family import Batch, Metric, Options
 from pipelines.tasks.base_text import text_of, unbatch
 from pipelines.tasks.dual import DualTask
+from pipelines.tasks.gathering import gathered
 from stages.base import Row
 from stages.errors import Code, RowError, UsageError
 from stages.examples import Example, Output
@@ -113,6 +114,7 @@ class ContrastiveFeatures(ImageTextFeatures):
 
     gold: ClassVar[tuple[str, ...]] = ("text",)
     metric = Metric(name="recall_at_1")
+    more_metrics = (Metric(name="image_recall_at_1"),)
     contrasts = True
     options_type: ClassVar[type[ContrastiveOptions]] = ContrastiveOptions
     options: ContrastiveOptions
@@ -156,25 +158,3 @@ class ContrastiveFeatures(ImageTextFeatures):
         nearness_NN = (images_NP / lengths[0]) @ (texts_NP / lengths[1]).T
         found = {"recall_at_1": nearness_NN.argmax(1), "image_recall_at_1": nearness_NN.argmax(0)}
         return {name: float((texts[nearest] == texts).mean()) for name, nearest in found.items()}
-
-
-def gathered(vectors_BP: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """All workers' vectors (N, P), with their gradients, and where this worker's begin; its own alone outside of
-    training with several."""
-    import torch
-    import torch.distributed as workers
-    from torch.nn.functional import pad
-
-    if not (workers.is_available() and workers.is_initialized() and workers.get_world_size() > 1):
-        return vectors_BP, 0
-    from torch.distributed.nn.functional import all_gather
-
-    mine = torch.tensor([len(vectors_BP)], device=vectors_BP.device)
-    told = [torch.zeros_like(mine) for _ in range(workers.get_world_size())]
-    workers.all_gather(told, mine)
-    sizes = [int(size) for size in told]
-    padded_SP = pad(vectors_BP, (0, 0, 0, max(sizes) - len(vectors_BP)))
-    # Named, because its default is the group that there was when torch's module was imported.
-    parts = all_gather(padded_SP, group=workers.group.WORLD)  # type: ignore[no-untyped-call]
-    whole_NP = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-    return whole_NP, sum(sizes[: workers.get_rank()])

@@ -52,6 +52,7 @@ class SpeechToText(WritingTask, HearingTask):
     gold: ClassVar[tuple[str, ...]] = ("text",)
     writes: ClassVar[tuple[str, ...]] = ("text", "score", "sequences")
     metric = Metric(name="wer", greater_is_better=False)
+    more_metrics: ClassVar[tuple[Metric, ...]] = (Metric(name="cer", greater_is_better=False),)
     options_type = SpeechOptions
     options: SpeechOptions
     auto_class = "SpeechEncoderDecoderModel"
@@ -125,6 +126,7 @@ class SpeechTranslation(SpeechToText):
     name = "speech-translation"
     summary = "what a recording says, in another language; with beams or drawn"
     metric = Metric(name="bleu")
+    more_metrics = ()
 
     def metrics(self, gold: Sequence[Row], answers: Sequence[Row]) -> dict[str, float]:
         """``bleu`` (sacrebleu's, 0 to 100)."""

@@ -18,8 +18,8 @@ import numpy as np
 
 from pipelines.family import Batch, Checkpoint, Metric, Options
 from pipelines.tasks.base_text import text_of, unbatch
-from pipelines.tasks.breakdown import Breakdown, Item, label_table
-from pipelines.tasks.entities import OUTSIDE, Scheme, enclosing, entity_scores
+from pipelines.tasks.breakdown import Breakdown
+from pipelines.tasks.entities import ENTITY_METRICS, OUTSIDE, Scheme, enclosing, entity_scores, entity_table
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.padding import IGNORED
 from pipelines.tasks.scores import label_names, softmax
@@ -63,7 +63,7 @@ class TokenClassification(WindowedTask):
     options_type = TokenClassificationOptions
     options: TokenClassificationOptions
     metric = Metric(name="entity_f1")
-    more_metrics = (Metric(name="entity_precision"), Metric(name="entity_recall"), Metric(name="word_accuracy"))
+    more_metrics = ENTITY_METRICS
     auto_class = "AutoModelForTokenClassification"
 
     def __init__(self, checkpoint: Checkpoint, options: Options | None = None) -> None:
@@ -184,7 +184,8 @@ class TokenClassification(WindowedTask):
 
     def breakdown(self, gold: Sequence[Row], answers: Sequence[Row]) -> Breakdown:
         """Precision and recall of each kind of entity (seqeval's entities)."""
-        return label_table(_found(gold, "labels"), _found(answers, "word_labels"), of="entities")
+        right = [cast("list[str]", row["labels"]) for row in gold]
+        return entity_table(right, [cast("list[str]", row["word_labels"]) for row in answers])
 
 
 class PageTokenClassification(TokenClassification):
@@ -193,13 +194,6 @@ class PageTokenClassification(TokenClassification):
     reads: ClassVar[tuple[str, ...]] = ("words", "boxes")
     optional = ()
     boxed = True
-
-
-def _found(rows: Sequence[Row], column: str) -> set[Item]:
-    """Every entity as its label, its row, and its first and last word."""
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    return {(label, number, *span) for number, row in enumerate(rows) for label, *span in get_entities(row[column])}
 
 
 def _part(row: Row, spans: Sequence[tuple[int, int]]) -> str:

@@ -56,6 +56,7 @@ class Translation(TextTask):
     options_type: ClassVar[type[TranslationOptions]] = TranslationOptions
     options: TranslationOptions
     metric = Metric(name="bleu")
+    more_metrics = (Metric(name="generation_length"),)
     auto_class = "AutoModelForSeq2SeqLM"
     prefix: str
     """What stands before every text."""

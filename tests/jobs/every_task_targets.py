@@ -1,14 +1,14 @@
-"""What a process does for test_train_every_task.py: one step of a training, seen from inside."""
+"""What a process does for test_train_every_task.py: steps of a training, seen from inside."""
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate.state import AcceleratorState
@@ -17,50 +17,62 @@ from transformers import TrainerCallback
 
 from jobs.training import model
 from jobs.training.data import VOID
+from jobs.training.encode import FOLDER, examples_of, packed
 from jobs.training.learn import learn
 from jobs.training.plan import Plan
 from jobs.training.settings import Train
 from jobs.training.trainer import TaskTrainer
 from pipelines import Checkpoint, Task, task
 from pipelines.sync_batch_norm import has_batch_norm
-from stages.examples import ENCODED, pack
+from stages.examples import Example
 from tests.jobs.going_on_targets import Told
 from tests.pipelines.sample_rows import gold_row, sample_rows
 
-ROWS = 12
+ROWS = 8
 WHOLE = 100_000
 """Padded tokens that hold all rows."""
+CPU = torch.device("cpu")
+Ways = Mapping[str, Mapping[str, Any]]
+"""Names of steps, and in what each differs: settings of training, or ``shares``."""
 
 
 @dataclass
 class Step:
+    """A step that is a whole epoch, however many batches that takes."""
+
     loss: float
     gradients: dict[str, torch.Tensor]
     examples: int
+    groups: int
+    """Examples of one group may share a batch."""
     batches: int
     """Of one rank."""
     normed: bool
-    """The model has batch norms, as it was loaded."""
+    """The model has norms over batches."""
 
 
-def one_step(
-    rank: int, family: str, name: str, folder: str, scratch: str, more: str = "{}", *, budget: int = WHOLE
-) -> Step:
-    """Loss and gradients of a step that is a whole epoch, however many batches that takes."""
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process, several trainings
+def steps(rank: int, family: str, name: str, folder: str, scratch: str, ways: Ways) -> dict[str, Step]:
+    """Loss and gradients of one step in each way, always of the same rows and weights."""
     described = task(family, name)(Checkpoint(ref="tiny", path=folder, content="0"))
     own = Path(scratch, str(rank))
-    how = {"batch_norm": "frozen", **json.loads(more)}
-    write_encoded(described, own, one_length=how["batch_norm"] == "synchronised")
-    budget, shares = how.pop("budget", budget), how.pop("shares", 0)
-    settings = Train(epochs=1, accumulate=1_000, token_budget=budget, max_grad_norm=0, **how)
+    # What depends on all examples of a step needs a step that is one batch.
+    one_length = described.contrasts or any(way.get("batch_norm") == "synchronised" for way in ways.values())
+    write_encoded(described, own, one_length=one_length)
+    return {way: _step(described, own, dict(how)) for way, how in ways.items()}
+
+
+def _step(described: Task, own: Path, how: dict[str, Any]) -> Step:
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process, several trainings
+    shares = how.pop("shares", 0)
+    settings = Train(
+        **{"epochs": 1, "accumulate": 1_000, "token_budget": WHOLE, "max_grad_norm": 0, "batch_norm": "frozen", **how}
+    )
     plan = Plan(task=described, settings=settings, output=str(own), shares=shares)
-    described.load_model(torch.device("cpu"), torch.float32)
+    model.load(described, settings, CPU)
     normed = has_batch_norm(described.model)
-    model.load(described, settings, torch.device("cpu"))
     if settings.fsdp:
-        model.shard(described.model, torch.device("cpu"))
-    trainer = TaskTrainer(plan, scratch=own / "scratch", device=torch.device("cpu"))
+        model.shard(described.model, CPU)
+    trainer = TaskTrainer(plan, scratch=own / "scratch", device=CPU)
     seen = Gradients()
     trainer.add_callback(seen)
     trainer.train()
@@ -68,6 +80,7 @@ def one_step(
         loss=next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry),
         gradients=seen.gradients,
         examples=len(trainer._encoded),
+        groups=len(set(trainer._encoded.groups.tolist())),
         batches=sum(VOID not in batch for batch in trainer.get_train_dataloader()),
         normed=normed,
     )
@@ -82,7 +95,7 @@ def five_steps(
     own, told = Path(scratch, str(rank)), Told()
     write_encoded(described, own, one_length=True)
     settings = Train(epochs=5, token_budget=WHOLE, learning_rate=1e-4, warmup=0)
-    learn(Plan(task=described, settings=settings, output=str(own), points=told), torch.device("cpu"))  # type: ignore[arg-type]
+    learn(Plan(task=described, settings=settings, output=str(own), points=told), CPU)  # type: ignore[arg-type]
     return told.of("loss"), {key: one.clone() for key, one in described.model.state_dict().items()}
 
 
@@ -107,13 +120,19 @@ def write_encoded(described: Task, output: Path, *, one_length: bool) -> None:
     described.load_processor()
     sizes = [4] * ROWS * (3 if one_length else 1)
     rows = [gold_row(described, row, seed=n) for n, row in enumerate(sample_rows(type(described), sizes=sizes))]
-    examples = [described.encode_labels(one, described.encode(one)) for row in rows for one in described.records(row)]
-    counts = Counter(one.group for some in examples for one in some)
-    group = max(counts, key=lambda each: (counts[each] >= 4, each))  # not that of rows with a single choice
-    alike = [[one for one in some if one.group == group] for some in examples]
+    examples = [examples_of(described, row) for row in rows]
+    alike = _alike(examples)
     if one_length:
         longest = Counter(one.length for some in alike for one in some).most_common(1)[0][0]
         alike = [[one for one in some if one.length == longest] for some in alike]
-    packed = [pack(some) for some in alike if some]
-    (output / "encoded").mkdir(parents=True)
-    pq.write_table(pa.table({"encoded": pa.array(packed, ENCODED)}), output / "encoded" / "0.parquet")
+    (output / FOLDER).mkdir(parents=True)
+    pq.write_table(packed(described, [some for some in alike if some]), output / FOLDER / "0.parquet")
+
+
+def _alike(examples: list[list[Example]]) -> list[list[Example]]:
+    """Those that can share a batch, not those of rows with a single choice; all where none can."""
+    counts = Counter(one.group for one in itertools.chain.from_iterable(examples))
+    if max(counts.values()) == 1:
+        return examples
+    group = max(counts, key=lambda each: (counts[each] >= 4, each))
+    return [[one for one in some if one.group == group] for some in examples]

@@ -172,6 +172,8 @@ def test_every_option_reaches_the_training(manta, monkeypatch) -> None:
     assert asked == {
         "words": ("bert", "text-classification", "d", "o"),
         "checkpoint": "ck",
+        "encoder": None,
+        "decoder": None,
         "eval_data": "e",
         "workers": 2,
         "address": "auto",
@@ -183,6 +185,10 @@ def test_every_option_reaches_the_training(manta, monkeypatch) -> None:
         "options": family("bert").task("text-classification").options_type(top_k=1),
     }
     assert json.loads(manta(*words, "--json")[1])["model"] == "o/model"
+    manta(
+        "train", "git", "--task", "image-captioning", "--data", "d", "--output", "o", "--encoder", "a", "--decoder", "b"
+    )
+    assert (asked["checkpoint"], asked["encoder"], asked["decoder"]) == (None, "a", "b")
 
 
 def test_demo(manta, monkeypatch, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +187,13 @@ def test_wrong_calls_are_told_in_one_line(plain: Path, tmp_path: Path, tiny: Tin
     out = str(tmp_path / "out")
     with pytest.raises(UsageError, match=r"bert features cannot be trained; of bert there can: .*token-classification"):
         train("bert", "features", data, out, checkpoint=str(tiny("bert", "features")))
+    with pytest.raises(UsageError, match="layoutlm has one part: name it with --checkpoint"):
+        train(FAMILY, TASK, data, out, encoder="a", decoder="b")
+    two = functools.partial(train, "vision_encoder_decoder", "image-captioning", data, out)
+    with pytest.raises(UsageError, match="name either --checkpoint, or --encoder and --decoder"):
+        two(checkpoint=str(plain), encoder="a", decoder="b")
+    with pytest.raises(UsageError, match="--decoder is missing: a model of two parts needs both"):
+        two(encoder="a")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "page.png").write_bytes(b"\x89PNG")
     with pytest.raises(UsageError, match=r"no training table at .*empty"):

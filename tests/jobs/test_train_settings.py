@@ -20,7 +20,7 @@ from jobs.training import model
 from jobs.training.augment import Augmenter
 from jobs.training.evaluate import evaluate
 from jobs.training.learn import learn
-from jobs.training.plan import Outcome, Plan, choose_metric
+from jobs.training.plan import Outcome, Plan, check_contrast, choose_metric
 from jobs.training.settings import Augment, Train
 from pipelines import Task, task
 from pipelines.checkpoint import resolve
@@ -122,6 +122,23 @@ def test_patterns_that_cannot_be_meant(plain: Path, wrong: dict[str, object], to
     one.load_model(torch.device("meta"), torch.float32)
     with pytest.raises(UsageError, match=told):
         model.check(one.model, Train(**wrong))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"accumulate": 2}, "train.accumulate: features sets the rows of a step against each other, .* raise"),
+        ({"min_workers": 1}, "train.min_workers: features sets .*, and fewer workers cannot do it"),
+    ],
+)
+def test_a_step_of_contrasts_is_one_batch_a_worker(tiny, how: dict[str, int], told: str) -> None:
+    contrasting = task("retribert", "features")(resolve(str(tiny("retribert", "features"))))
+    check_contrast(contrasting, Train())
+    check_contrast(contrasting, Train(), begun=2, workers=2)
+    with pytest.raises(UsageError, match=told):
+        check_contrast(contrasting, Train(**how))
+    with pytest.raises(UsageError, match="this training began with 2 workers: go on with as many"):
+        check_contrast(contrasting, Train(), begun=2, workers=1)
 
 
 @pytest.mark.parametrize(

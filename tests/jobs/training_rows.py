@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.training.encode import FOLDER, examples_of, packed
 from jobs.training.settings import Train
 from pipelines import Task, task
 from pipelines.checkpoint import resolve
 from stages.base import Row
 from stages.columns import schema
-from stages.examples import ENCODED, pack
 
 FAMILY, TASK = "layoutlm", "token-classification"
 
@@ -54,9 +54,9 @@ def described(folder: Path) -> Task:
 def write_encoded(described: Task, rows: Sequence[Row], output: Path) -> None:
     """``encoded/``, without Ray."""
     described.load_processor()
-    packed = [pack(described.encode_labels(row, described.encode(row))) for row in rows]
-    (output / "encoded").mkdir(parents=True)
-    pq.write_table(pa.table({"encoded": pa.array(packed, ENCODED)}), output / "encoded" / "0.parquet")
+    (output / FOLDER).mkdir(parents=True)
+    table = packed(described, [examples_of(described, row) for row in rows])
+    pq.write_table(table, output / FOLDER / "0.parquet")
 
 
 def without_dropout(source: Path, folder: Path) -> Path:
@@ -69,6 +69,6 @@ def without_dropout(source: Path, folder: Path) -> Path:
 
 def _steady(config: object) -> object:
     if isinstance(config, dict):
-        drops = {name: "dropout" in name or "layerdrop" in name for name in config}
-        return {name: 0.0 if drops[name] and isinstance(one, float) else _steady(one) for name, one in config.items()}
+        chance = {name: "drop" in name or name.startswith(("mask_time", "mask_feature")) for name in config}
+        return {name: 0.0 if chance[name] and isinstance(one, float) else _steady(one) for name, one in config.items()}
     return [_steady(one) for one in config] if isinstance(config, list) else config

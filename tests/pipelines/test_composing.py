@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sample_rows import sample_rows
+from two_parts import write_vit
 
 from pipelines import Checkpoint, family, task
-from pipelines.tasks.tiny import write_image_processor, write_model
 from stages.errors import CheckpointError
 from stages.predict import Predictor
 from stages.settings import Predict
@@ -22,13 +22,7 @@ def checkpoint(folder: Path) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory) -> Checkpoint:
-    from transformers import ViTConfig
-
-    folder = tmp_path_factory.mktemp("vit")
-    write_image_processor(folder, "ViTImageProcessorPil", size={"height": 32, "width": 32})
-    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    write_model(folder, "ViTModel", ViTConfig(**layers, image_size=32, patch_size=8, initializer_range=0.3))
-    return checkpoint(folder)
+    return checkpoint(write_vit(tmp_path_factory.mktemp("vit")))
 
 
 @pytest.mark.parametrize(
