@@ -67,14 +67,17 @@ def fits(pattern: str, name: str, model: PreTrainedModel) -> bool:
 
 
 def groups(model: PreTrainedModel, settings: Train, decayed: Collection[str]) -> list[Group]:
-    """The trained parameters by learning rate and weight decay; ``decayed`` names those that have the latter."""
-    found: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
+    """The trained parameters by learning rate and weight decay; ``decayed`` names those that have the latter.
+
+    Single numbers are groups of their own: ``shard`` leaves them whole, and one kernel takes no mixture.
+    """
+    found: dict[tuple[float, bool, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            found[factor(name, model, settings.rates), name in decayed].append(parameter)
+            found[factor(name, model, settings.rates), name in decayed, not parameter.ndim].append(parameter)
     return [
         {"params": some, "lr": settings.learning_rate * by, "weight_decay": settings.weight_decay if decays else 0.0}
-        for (by, decays), some in sorted(found.items(), key=lambda one: (one[0][0] != 1, one[0]))  # the first is told
+        for (by, decays, _), some in sorted(found.items(), key=lambda one: (one[0][0] != 1, one[0]))  # the first is told
     ]
 
 
