@@ -75,9 +75,10 @@ def groups(model: PreTrainedModel, settings: Train, decayed: Collection[str]) ->
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             found[factor(name, model, settings.rates), name in decayed, not parameter.ndim].append(parameter)
+    told_first = sorted(found.items(), key=lambda one: (one[0][0] != 1, one[0]))  # the curve has the first one's rate
     return [
         {"params": some, "lr": settings.learning_rate * by, "weight_decay": settings.weight_decay if decays else 0.0}
-        for (by, decays, _), some in sorted(found.items(), key=lambda one: (one[0][0] != 1, one[0]))  # the first is told
+        for (by, decays, _), some in told_first
     ]
 
 
