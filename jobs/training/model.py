@@ -14,7 +14,6 @@ from jobs.training.settings import Train
 from pipelines import Task
 from pipelines.sync_batch_norm import convert, has_batch_norm
 from stages.errors import UsageError
-from stages.hardware import use_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +32,6 @@ class Group(TypedDict):
 
 def load(task: Task, settings: Train, device: torch.device) -> PreTrainedModel:
     """The task's processor and model, ready to be trained in one process."""
-    use_threads(0)  # with more than OpenMP gives, a convolution's backward never ends (torch 2.13, oneDNN 3.12)
     task.load_processor()
     task.load_model(device, torch.float32)
     model = task.model

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pipelines.checkpoint import at_hand
 from pipelines.family import Checkpoint
 from stages.errors import CheckpointError
+from stages.hardware import use_threads
 
 if TYPE_CHECKING:
     import torch
@@ -102,6 +103,7 @@ def load_weights(
     from safetensors import SafetensorError
 
     how: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, **(config or {})}
+    use_threads(0)  # with more than OpenMP gives, a convolution's backward never ends (torch 2.13, oneDNN 3.12)
     if torch.device(device).type == "meta":
         how["device_map"] = "meta"  # reads names and shapes only
     try:

@@ -187,7 +187,7 @@ def test_another_metric_chooses(learned: Learn, tmp_path: Path) -> None:
         evaluation=8, points=told, max_steps=12, evaluate_steps=1, metric="word_accuracy", learning_rate=0.02
     )
     accuracies = told.of("eval_word_accuracy")
-    assert done.metrics["word_accuracy"] == max(accuracies.values()) > accuracies[1]
+    assert done.metrics["word_accuracy"] == max(accuracies.values()) > min(accuracies.values())
     again = evaluate(described(tmp_path / "out" / "model"), tmp_path / "out" / "model", _rows(learnable(8, 1))).metrics
     assert again["word_accuracy"] == done.metrics["word_accuracy"]
 
