@@ -151,7 +151,7 @@ class _Normalise(Function):
         group: dist.ProcessGroup | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The output, and the batch's mean (C,), biased variance (C,) and count."""
-        wide, axes, shape = x.float(), [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
+        wide, axes, shape = _wide(x), [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
         own = wide.new_tensor([x.numel() // x.shape[1]])
         mean_C = wide.sum(axes) / own.clamp(min=1)
         squares_C = (wide - mean_C.view(shape)).square().sum(axes)
@@ -165,7 +165,7 @@ class _Normalise(Function):
         normal = (wide - mean_C.view(shape)) * scale_C.view(shape)
         ctx.save_for_backward(normal, weight_C, scale_C, count)
         ctx.group, ctx.axes, ctx.shape = group, axes, shape
-        out = (normal * weight_C.float().view(shape) + bias_C.float().view(shape)).to(x.dtype)
+        out = (normal * _wide(weight_C).view(shape) + _wide(bias_C).view(shape)).to(x.dtype)
         ctx.mark_non_differentiable(mean_C, variance_C, count)
         return out, mean_C, variance_C, count
 
@@ -174,14 +174,19 @@ class _Normalise(Function):
     def backward(ctx: Any, grad: Tensor, *_: object) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Gradients of input, weight and bias; one all-reduce."""
         normal, weight_C, scale_C, count = ctx.saved_tensors
-        wide = grad.float()
+        wide = _wide(grad)
         sums_2C = torch.cat([wide.sum(ctx.axes), (wide * normal).sum(ctx.axes)])
         of_bias_C, of_weight_C = sums_2C.clone().chunk(2)
         dist.all_reduce(sums_2C, group=ctx.group)
         mean_C, along_C = (sums_2C / count).chunk(2)
         centred = wide - mean_C.view(ctx.shape) - normal * along_C.view(ctx.shape)
-        of_input = centred * (weight_C.float() * scale_C).view(ctx.shape)
+        of_input = centred * (_wide(weight_C) * scale_C).view(ctx.shape)
         return of_input.to(grad.dtype), of_weight_C.to(weight_C.dtype), of_bias_C.to(weight_C.dtype), None, None
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In float32, or as it is where it has more bits."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _gathered(own_K: Tensor, group: dist.ProcessGroup | None) -> Tensor:

@@ -34,8 +34,10 @@ class Workers:
             ready = wait([pipe for pipe, rank in ranks.items() if rank not in answers], TIMEOUT_S)
             assert ready, f"ranks {sorted(set(ranks.values()) - set(answers))} do not answer: a collective hangs"
             for pipe in ready:
-                fine, answers[ranks[pipe]] = pipe.recv()
-                assert fine, f"rank {ranks[pipe]}:\n{answers[ranks[pipe]]}"  # at once: the others may wait for it
+                turn, fine, answer = pipe.recv()
+                if turn == self._turn:  # else it is that of an earlier call, in which another rank failed
+                    answers[ranks[pipe]] = answer
+                    assert fine, f"rank {ranks[pipe]}:\n{answer}"  # at once: the others may wait for it
         return [answers[rank] for rank in range(world)]
 
 
@@ -71,9 +73,9 @@ def _serve(rank: int, store: str, pipe: Connection) -> None:
         try:
             if world:
                 _join(rank, world, f"{store}-{turn}")
-            pipe.send((True, function(rank, *arguments)))
+            pipe.send((turn, True, function(rank, *arguments)))
         except BaseException:  # noqa: BLE001 - the caller is told
-            pipe.send((False, traceback.format_exc()))
+            pipe.send((turn, False, traceback.format_exc()))
 
 
 def _join(rank: int, world: int, store: str) -> None:

@@ -33,7 +33,7 @@ WHOLE = 100_000
 """Padded tokens that hold all rows."""
 CPU = torch.device("cpu")
 Ways = Mapping[str, Mapping[str, Any]]
-"""Names of steps, and in what each differs: settings of training, or ``shares``."""
+"""Names of steps, and in what each differs: settings of training, ``shares``, or ``wide``, which is float64."""
 
 
 @dataclass
@@ -63,17 +63,18 @@ def steps(rank: int, family: str, name: str, folder: str, scratch: str, ways: Wa
 
 def _step(described: Task, own: Path, how: dict[str, Any]) -> Step:
     AcceleratorState._reset_state(reset_partial_state=True)  # one process, several trainings
-    shares = how.pop("shares", 0)
+    shares, wide = how.pop("shares", 0), how.pop("wide", False)
     settings = Train(
         **{"epochs": 1, "accumulate": 1_000, "token_budget": WHOLE, "max_grad_norm": 0, "batch_norm": "frozen", **how}
     )
     plan = Plan(task=described, settings=settings, output=str(own), shares=shares)
     model.load(described, settings, CPU)
-    described.model.double()
+    if wide:
+        described.model.double()
     normed = has_batch_norm(described.model)
     if settings.fsdp:
         model.shard(described.model, CPU)
-    trainer = Wide(plan, scratch=own / "scratch", device=CPU)
+    trainer = (Wide if wide else TaskTrainer)(plan, scratch=own / "scratch", device=CPU)
     seen = Gradients()
     trainer.add_callback(seen)
     trainer.train()
@@ -101,7 +102,7 @@ def five_steps(
 
 
 class Wide(TaskTrainer):
-    """In float64, so that rounding, which some models magnify a thousand times, is not taken for a difference."""
+    """In float64."""
 
     def _prepare_input(self, data: Any) -> Any:
         moved = super()._prepare_input(data)

@@ -23,6 +23,10 @@ TASKS = [
 ]
 
 
+What = tuple[str, str, str]
+"""Family, task, and the folder of a checkpoint."""
+
+
 def difference(ours: Step, theirs: Step) -> float:
     """The largest of loss and gradients, beside the largest gradient."""
     assert ours.gradients.keys() == theirs.gradients.keys()
@@ -37,31 +41,39 @@ def difference(ours: Step, theirs: Step) -> float:
 def test_a_step_is_the_same_however_it_is_shared(gloo, tiny, tmp_path, family_name, task):
     folder = str(without_dropout(tiny(family_name, task.name), tmp_path / "steady"))
     what = (family_name, task.name, folder)
+    found = shared_and_alone(gloo, what, tmp_path / "float32", contrasts=task.contrasts)
+    if found > 1e-5:  # some models magnify rounding a thousand times: float64 tells it from a difference
+        found = shared_and_alone(gloo, what, tmp_path / "float64", contrasts=task.contrasts, wide=True)
+    assert found < 1e-5
+
+
+def shared_and_alone(gloo, what: What, scratch: Path, *, contrasts: bool, wide: bool = False) -> float:
+    """The largest difference of a step in parts, or of two workers, from the whole one of a single worker."""
     with ThreadPoolExecutor(1) as beside:  # two cores: the ranks do theirs meanwhile
-        ways = {"ddp": {}, "fsdp": {"fsdp": True}}
-        shared = beside.submit(gloo.call, steps, *what, str(tmp_path / "shared"), ways, world=2)
-        alone = steps(0, *what, str(tmp_path / "alone"), {"whole": {}, "parts": {"token_budget": 1}})
+        ways = {"ddp": {"wide": wide}, "fsdp": {"fsdp": True, "wide": wide}}
+        shared = beside.submit(gloo.call, steps, *what, str(scratch / "shared"), ways, world=2)
+        ways = {"whole": {"wide": wide}, "parts": {"token_budget": 1, "wide": wide}}
+        alone = steps(0, *what, str(scratch / "alone"), ways)
     whole, parts = alone["whole"], alone["parts"]
     assert whole.examples >= 4
     assert np.isfinite(whole.loss)
     assert max(float(one.abs().max()) for one in whole.gradients.values()) > 1e-4, "gradients that could differ"
 
+    found = [difference(step, whole) for rank in shared.result() for step in rank.values()]
     assert parts.batches == whole.examples
-    if task.contrasts:  # a step is one batch a worker
+    if contrasts:  # a step is one batch a worker
         assert whole.batches == 1
     else:
         assert whole.batches < whole.examples or whole.groups == whole.examples
-        assert difference(parts, whole) < 1e-5
-    for rank in shared.result():
-        for name, step in rank.items():
-            assert difference(step, whole) < 1e-5, name
+        found.append(difference(parts, whole))
 
     if whole.normed:  # norms over all examples of a step, so the step must be one batch
-        how = {"": {"batch_norm": "synchronised"}}
-        one = steps(0, *what, str(tmp_path / "normed"), how)[""]
+        how = {"": {"batch_norm": "synchronised", "wide": wide}}
+        one = steps(0, *what, str(scratch / "normed"), how)[""]
         assert one.batches == 1 < one.examples
-        for rank in gloo.call(steps, *what, str(tmp_path / "both"), how, world=2):
-            assert difference(rank[""], one) < 1e-5
+        both = gloo.call(steps, *what, str(scratch / "both"), how, world=2)
+        found += [difference(rank[""], one) for rank in both]
+    return max(found)
 
 
 @pytest.mark.parametrize("task_name", ["token-classification", "document-classification"])

@@ -109,7 +109,7 @@ def test_a_model_made_of_two_learns_to_describe_images(tiny, tmp_path):
     record = train(*what, data, out, eval_data=data, **parts, **how)
     points = [json.loads(line) for line in Path(out, "curve.jsonl").read_text().splitlines()]
     losses = [point["loss"] for point in points if "loss" in point]
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < losses[0] - 1
     assert set(record.metrics) == {"wer", "cer", "rows", "failed_rows"}
     assert record.checkpoint.startswith(f"{out}/start/")
     again = train(*what, data, out, eval_data=data, resume=True, **parts, **how)
