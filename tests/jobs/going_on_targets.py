@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
 
 from jobs.training.learn import learn
-from jobs.training.plan import Plan
+from jobs.training.plan import Outcome, Plan
+from stages.base import Row
 from tests.jobs.training_rows import described, settings
 
 
@@ -45,3 +47,19 @@ def learned(
 
     learn(plan, torch.device("cpu"), start=Path(start) if start else None, report=report if kept else None)
     return told.of("loss")
+
+
+def undisturbed(
+    rank: int, folder: str, output: str, how: dict[str, Any], evaluation: list[Row]
+) -> tuple[Outcome | None, list[tuple[int, dict[str, float]]]]:
+    """A training from beginning to end, and its curve."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    told = Told()
+    plan = Plan(
+        task=described(Path(folder)),
+        settings=settings(**how),
+        output=output,
+        evaluation=evaluation,
+        points=told,  # type: ignore[arg-type]
+    )
+    return learn(plan, torch.device("cpu")), told.points

@@ -1,4 +1,4 @@
-"""manta train: what is encoded, who gets which batch, that two workers are one, and what a training leaves behind."""
+"""manta train: what is encoded, who gets which batch, and what a training leaves behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from safetensors.numpy import load_file
 from training_rows import FAMILY, TASK, described, learnable, page, settings, without_dropout, write
 
@@ -21,7 +20,6 @@ from jobs.train import TrainingError, train
 from jobs.training import room
 from jobs.training.data import Encoded, Share, Steps
 from jobs.training.encode import encode, find_tables
-from jobs.training.learn import learn
 from jobs.training.plan import Plan
 from jobs.training.room import wait_for_room
 from jobs.training.settings import Train
@@ -98,33 +96,6 @@ def test_every_rank_gets_its_own_examples_and_all_are_dealt(plain: Path, tmp_pat
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
     return load_file(folder / "model.safetensors")
-
-
-@pytest.mark.usefixtures("ray_local")
-def test_two_workers_are_one(plain: Path, tmp_path: Path) -> None:
-    """Two pages of one length but of 2 and 9 labelled words: a mean of the ranks' means would weigh them alike."""
-    rows = [page(["total 9 8 7 6 5 4 3", "9"]), page(["total", "9", "8", "7", "6", "5", "4", "3", "9"])]
-    rows[0]["labels"], rows[1]["labels"] = ["O", "B-TOTAL"], ["B-TOTAL"] * 9
-    data = write(tmp_path / "data.parquet", rows)
-    out = tmp_path / "two"
-    # A budget of 20 tokens gives each page a batch of its own, one of 64 puts both into one.
-    two = train(
-        FAMILY, TASK, data, str(out), checkpoint=str(plain), workers=2, settings=settings(epochs=3, token_budget=20)
-    )
-    models, steps = [weights(out / "model")], [two.steps]
-    for how in (settings(epochs=3, token_budget=64), settings(epochs=3, token_budget=20, accumulate=2)):
-        one = learn(Plan(task=described(plain), settings=how, output=str(out)), torch.device("cpu"))
-        assert one is not None
-        steps.append(one.steps)
-        models.append(weights(out / "model"))
-    assert steps == [3, 3, 3]
-    start = weights(plain)
-    for name in start:
-        if name.endswith("key.bias"):
-            continue  # changes no answer: its gradient is rounding, which Adam makes large
-        for other in models[1:]:
-            np.testing.assert_allclose(other[name], models[0][name], atol=2e-5, err_msg=name)
-    assert any(np.abs(models[0][name] - start[name]).max() > 1e-3 for name in start)
 
 
 @pytest.mark.usefixtures("ray_local")
