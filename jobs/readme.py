@@ -15,6 +15,7 @@ from pathlib import Path
 from jobs.cluster import Resources
 from jobs.families import short, task_lines
 from jobs.pools import Layout
+from jobs.serving.refusals import REQUEST_CODES
 from pipelines import Checkpoint, families, family
 from stages.base import Stage
 from stages.columns import DOCUMENT_HEAD, DOCUMENT_TAIL, ERRORS, PAGES, RESULT_HEAD, RESULT_TAIL
@@ -115,11 +116,18 @@ def error_codes() -> str:
     return table(("code", "what helps"), rows)
 
 
+def request_codes() -> str:
+    """What an endpoint answers to a request that it refuses as a whole."""
+    rows = [[f"{status}", f"`{code}`", remedy] for code, (status, remedy) in REQUEST_CODES.items()]
+    return table(("status", "code", "what helps"), rows)
+
+
 MADE: dict[str, Callable[[], str]] = {
     "data flow": data_flow,
     "families": family_table,
     "outputs": outputs,
     "error codes": error_codes,
+    "request codes": request_codes,
 }
 
 

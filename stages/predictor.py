@@ -140,10 +140,11 @@ class Predictor:
     def run_encoded(self, records: Sequence[Record]) -> list[Row | Failure]:
         """The model's half: records with examples to answers, in order. A failed record stays its failure."""
         examples = [example for record in records for example in record.examples]
-        outputs = iter(self._run(examples))
-        return [self._decode(record, [next(outputs) for _ in record.examples]) for record in records]
+        outputs = iter(self.run_examples(examples))
+        return [self.decode(record, [next(outputs) for _ in record.examples]) for record in records]
 
-    def _decode(self, record: Record, outputs: Sequence[Output | Failure]) -> Row | Failure:
+    def decode(self, record: Record, outputs: Sequence[Output | Failure]) -> Row | Failure:
+        """One record's answer, given what ``run_examples`` said of each of its examples."""
         if record.failure is not None:
             return record.failure
         good = [one for one in outputs if not isinstance(one, Failure)]
@@ -155,8 +156,13 @@ class Predictor:
         except RowError as error:
             return error.failure("predict")
 
-    def _run(self, examples: Sequence[Example]) -> list[Output | Failure]:
-        """All examples through the model, in the order given."""
+    @property
+    def budget(self) -> int:
+        """Most padded tokens of a batch; halved where memory ran out."""
+        return self._budget
+
+    def run_examples(self, examples: Sequence[Example]) -> list[Output | Failure]:
+        """All examples through the model, in the order given; those of several requests share batches."""
         outputs: dict[int, Output | Failure] = {}
         batches = self._cut(examples, range(len(examples)))
         while batches:

@@ -35,7 +35,7 @@ from stages.errors import MantaError, UsageError
 from stages.ledger import Ledger
 from stages.storage import open_storage
 
-NAMES = ["layoutlmv2", "ocr", "overhead", "pages", "predict", "resume", "scale", "shares"]
+NAMES = ["layoutlmv2", "ocr", "overhead", "pages", "predict", "resume", "scale", "serve", "shares"]
 
 
 def report(**changes: object) -> Report:
