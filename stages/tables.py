@@ -58,15 +58,19 @@ class Columns:
             if name not in found and other is not None and self._there(other, there):
                 found.append(other)
             elif name not in found:
-                of = f" and no {'.'.join(self.path(other))!r} to make it of" if other else ""
+                of = f" and no {self.called(other)!r} to make it of" if other else ""
                 raise UsageError(
-                    f"{uri} has no column {'.'.join(self.path(name))!r}{of}, which the task needs as {name!r}; "
+                    f"{uri} has no column {self.called(name)!r}{of}, which the task needs as {name!r}; "
                     f"it has: {', '.join(there) or 'none'}. Name the right one with --map {other or name}=COLUMN",
                 )
         return tuple(dict.fromkeys(found))
 
     def _there(self, name: str, there: Sequence[str]) -> bool:
         return self.path(name)[0] in there
+
+    def called(self, name: str) -> str:
+        """What a table calls the column ``name``."""
+        return ".".join(self.path(name))
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -311,6 +315,11 @@ def _parse(line: bytes, ordinal: int, columns: Columns) -> dict[str, object] | R
         return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not JSON", detail=str(error))
     if not isinstance(value, dict):
         return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not a JSON object")
+    return picked(value, columns)
+
+
+def picked(value: Mapping[str, object], columns: Columns) -> dict[str, object]:
+    """What a row in JSON has of ``columns`` and ``uri``, by our names; nulls are left out."""
     names = ("uri", *columns.all)
     return {name: found for name in names if (found := _dig(value, columns.path(name))) is not None}
 

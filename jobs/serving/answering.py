@@ -19,8 +19,9 @@ from jobs.serving.answers import Answer
 from jobs.serving.models import Served
 from jobs.serving.refusals import Refused
 from jobs.serving.requests import Upload
-from jobs.ways_in import columns_of
+from jobs.ways_in import medium
 from stages.base import Row, set_column
+from stages.columns import SENSED
 from stages.errors import UsageError
 
 T = TypeVar("T")
@@ -30,8 +31,6 @@ AGAIN = 2
 """How often a call is made again whose process died."""
 AHEAD = 8
 """Pages of one document that are with the model at once."""
-PAGE_COLUMNS = frozenset({"uri", "page", "width", "height", "words", "boxes", "text"})
-"""What every page gives a task."""
 _DIED = (RayActorError, WorkerCrashedError, ObjectLostError)
 
 
@@ -52,12 +51,8 @@ class Answering:
         """All rows of a request into ``answer``, errors by row."""
         served = answer.served
         healthy = _without_failed(table, answer)
-        columns = columns_of(served.task)
-        lacking = [name for name in columns.instead if name in healthy.column_names and healthy[name].null_count]
-        if healthy.num_rows and lacking:
-            keep = "image" in (*columns.needs, *columns.optional)
-            fills = tuple(columns.instead)
-            looked = await _again(lambda: self._documents.look.remote(healthy, fills, served.task.pixels, keep))
+        if healthy.num_rows and _brings_files(served, healthy):
+            looked = await _again(lambda: self._documents.look.remote(healthy, served))
             healthy = _without_failed(looked, answer)
         if healthy.num_rows:
             await self._predict(answer, healthy, deadline)
@@ -99,9 +94,7 @@ class Answering:
         first, tries = 1, 0
         while True:
             try:
-                stream = self._documents.options(stream=True).read.remote(
-                    upload.data, upload.name, served.task.pixels, first
-                )
+                stream = self._documents.options(stream=True).read.remote(upload.data, upload.name, served, first)
                 async for page in stream:
                     first += 1
                     for name in upload.fields.column_names:
@@ -135,6 +128,11 @@ def _without_failed(table: pa.Table, answer: Answer) -> pa.Table:
     return table.filter(pc.invert(failed))
 
 
+def _brings_files(served: Served, table: pa.Table) -> bool:
+    """Whether the task hears or sees what rows hold, or a row lacks what its image would show."""
+    return bool(medium(served.task)) or any(table[name].null_count for name in served.columns.instead)
+
+
 def _by_record(row: Row) -> int:
     record = row["record"]
     return record if isinstance(record, int) else -1
@@ -142,13 +140,13 @@ def _by_record(row: Row) -> int:
 
 def check_task(served: Served, upload: Upload) -> None:
     """Raises Refused where the task cannot work with what a document gives."""
-    task = served.task
-    there = {*PAGE_COLUMNS, *(["pixels"] if task.pixels else []), *upload.fields.column_names}
-    missing = [name for name in task.reads if name not in there]
+    there = {*served.of_document, *upload.fields.column_names}
+    missing = [name for name in served.task.reads if name not in there]
     if missing:
-        message = f"the task needs {missing[0]!r}, which no document has: send it as a field of the form, or send rows"
+        called = served.columns.called(SENSED.get(missing[0], missing[0]))
+        message = f"the task needs {called!r}, which no document has: send it as a field of the form, or send rows"
         raise Refused("encode_failed", message, status=422)
     try:
-        task.check(there)
+        served.task.check(there)
     except UsageError as error:
         raise Refused("encode_failed", str(error), status=422) from error

@@ -19,10 +19,11 @@ from jobs.serving.ingress import Ingress, IngressConfig
 from jobs.serving.keys import Key
 from jobs.serving.models import WHOLE, Models, Served
 from jobs.serving.settings import Model, ModelConfig, Sections, ServeConfig
+from jobs.ways_in import columns_of, document_columns, fingerprint
 from pipelines import Options
 from pipelines.checkpoint import resolve
 from pipelines.rehearsal import Rehearsal
-from stages.read import check_languages, read_fingerprint
+from stages.settings import Settings
 
 NAME = "manta"
 """The application's name in Serve."""
@@ -47,27 +48,28 @@ class Resolved:
 
 def resolve_models(config: ServeConfig, keys: Sequence[Key]) -> Resolved:
     """Finds checkpoints and tries the tasks out. Raises UsageError for what cannot work, before anything starts."""
-    if config.sections.text != "layer":
-        check_languages(config.sections.reading)
-    reading = read_fingerprint(config.sections.reading)
-    found = [(one.model, _served(one, reading)) for one in config.models]
-    if len(found) > 1:
+    if len(config.models) > 1:
         import torch  # noqa: F401 - once here: else each task is tried out in a process of its own
-    for _, served in found:
-        Rehearsal.start(type(served.task)(served.task.checkpoint, served.task.options)).wait()
+    found = [(one.model, _served(one, config.sections.reading)) for one in config.models]
     notices = [pipelines.family(name).notice for name in dict.fromkeys(one.model.family for one in config.models)]
     return Resolved(sections=config.sections, keys=keys, models=found, notices=[one for one in notices if one])
 
 
-def _served(one: ModelConfig, reading: str) -> Served:
+def _served(one: ModelConfig, settings: Settings) -> Served:
     family, kind = pipelines.family(one.model.family), pipelines.task(one.model.family, one.model.task)
     reference = one.model.checkpoint or family.checkpoints.get(kind.name) or family.checkpoints[""]
+    reading = fingerprint(kind, settings)
     assert isinstance(one.options, Options | None)
     task = kind(resolve(reference, model_types=family.model_types), one.options)
+    # Tried out on an instance of its own: what is served stays small enough to travel.
+    takes = Rehearsal.start(kind(task.checkpoint, task.options)).wait()
     return Served(
         name=one.model.called,
         family=one.model.family,
         task=task,
+        takes=takes,
+        columns=columns_of(kind),
+        of_document=frozenset(document_columns(task, settings, takes=takes)),
         predict=one.predict,
         fingerprint=fingerprint_of(one.model.family, task, one.predict, reading),
     )

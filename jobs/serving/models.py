@@ -23,13 +23,15 @@ from ray import serve
 
 from jobs.serving.settings import Model
 from pipelines import Task
-from stages.columns import COLUMNS
+from stages.columns import COLUMNS, RESULT_HEAD
 from stages.errors import Code, Failure
 from stages.examples import Example, Output
 from stages.hardware import out_of_memory
 from stages.predict import Predictor, expand, with_answers
 from stages.predictor import Record
 from stages.settings import Predict
+from stages.tables import Columns
+from stages.takes import Takes
 
 T = TypeVar("T")
 Outputs = list[Output | Failure]
@@ -47,6 +49,12 @@ class Served:
     family: str
     task: Task
     """With its checkpoint and options; small, nothing loaded."""
+    takes: Takes | None
+    """What ``task.takes()`` says."""
+    columns: Columns
+    """What requests bring it, as tables do."""
+    of_document: frozenset[str]
+    """Columns that a document has for it."""
     predict: Predict
     fingerprint: str
     """As in results/: rows with one fingerprint are equal."""
@@ -88,8 +96,10 @@ class Models:
         threads = sizes.threads or max(1, -int(-sizes.cpus // 1))
         # Opened where it runs: the number of threads is the thread's in OpenMP.
         self._open = {
-            name: self._runner.submit(Predictor(one.task, one.predict, threads=threads).open).result()
-            for name, one in self._served.items()
+            one.name: self._runner.submit(
+                Predictor(one.task, one.predict, threads=threads, family=one.family).open
+            ).result()
+            for one in models
         }
         wait_s = sizes.wait_ms / 1000
 
@@ -148,7 +158,8 @@ class Models:
 
     @staticmethod
     def _signed(table: pa.Table, served: Served) -> pa.Table:
-        """With the columns that say what answered."""
+        """What came out, with the columns that say what answered; what went in, pixels and samples, stays here."""
+        table = table.select([*RESULT_HEAD, *served.task.writes, "failure"])
         for name, value in (
             ("checkpoint", served.task.checkpoint.ref),
             ("fingerprint", served.fingerprint),

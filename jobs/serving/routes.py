@@ -17,7 +17,7 @@ from jobs.serving.answers import Answer, to_json
 from jobs.serving.guard import Gate
 from jobs.serving.models import Served
 from jobs.serving.refusals import Refused, refused
-from jobs.serving.requests import parse_json, rows_of, upload_of
+from jobs.serving.requests import Upload, asked_of, document_or_row, form_of, parse_json, rows_of
 from jobs.serving.settings import Endpoint
 from stages.base import Row
 
@@ -83,22 +83,28 @@ def add_routes(app: FastAPI, site: Site) -> None:
         """The models, their tasks, and the columns that they read and answer."""
         return Json({"object": "list", "data": [described(one, site.since) for one in site.served.values()]})
 
-    @app.post("/v1/{family}/{task}", tags=["models"], openapi_extra=BODY)
+    @app.post("/v1/{family}/{task}", tags=["models"], openapi_extra=ROWS_OR_FILE)
     async def answer(request: Request, family: str, task: str, model: str | None = None) -> Response:
-        """Rows, or a document, to the rows that `manta run` writes for them.
+        """Rows, or a document, image, recording or video, to the rows that `manta run` writes for them.
 
-        `model` names one where several share a family and task. With `Accept: application/x-ndjson` a document's pages
-        come as JSON lines, each as soon as it is ready, the document's own row last.
+        `/v1/models` tells the columns that a task reads. A form has either one `file`, whose pages each get the other
+        fields as columns, or a file in the field of each column that holds one, such as `image` and `query_image`: that
+        is a row. `model` names one where several share a family and task. With `Accept: application/x-ndjson` a
+        document's pages come as JSON lines, each as soon as it is ready, the document's own row last.
         """
         served = site.task(family, task, model)
         found = Answer(served=served, request_id=request.state.request_id)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
-            return await _document(request, site, found)
+            sent = document_or_row(await form_of(request, site.endpoint), served.columns)
+            if isinstance(sent, Upload):
+                return await _document(request, site, found, sent)
+            await site.answering.rows(found, sent, request.state.deadline)
+            return _all(found)
         if kind not in ("application/json", ""):
             raise Refused("unsupported_type", f"send application/json or multipart/form-data, not {kind[:100]}")
         body = await request.body()
-        table = await asyncio.to_thread(lambda: rows_of(parse_json(body), served.task, site.endpoint))
+        table = await asyncio.to_thread(lambda: rows_of(parse_json(body), served.columns, site.endpoint))
         await site.answering.rows(found, table, request.state.deadline)
         return _all(found)
 
@@ -119,13 +125,13 @@ def described(one: Served, since: int) -> dict[str, object]:
     """A model, with what OpenAI's clients want to know of it."""
     task = one.task
     about: dict[str, object] = {"id": one.name, "object": "model", "created": since, "owned_by": "manta"}
-    columns = {"reads": task.reads, "optional": task.optional, "writes": task.writes, "combines": task.combines}
+    needed, optional = asked_of(one.columns)
+    columns = {"reads": needed, "optional": optional, "writes": task.writes, "combines": task.combines}
     made = {"checkpoint": task.checkpoint.ref, "fingerprint": one.fingerprint}
     return {**about, "family": one.family, "task": task.name, "summary": task.summary, **made, **columns}
 
 
-async def _document(request: Request, site: Site, found: Answer) -> Response:
-    upload = await upload_of(request, found.served.task, site.endpoint)
+async def _document(request: Request, site: Site, found: Answer, upload: Upload) -> Response:
     check_task(found.served, upload)
     pages = site.answering.pages(found, upload, request.state.deadline)
     if LINES in request.headers.get("accept", ""):
@@ -193,7 +199,8 @@ def api() -> FastAPI:
     )
 
 
-BODY: dict[str, object] = {
+_OBJECTS: dict[str, object] = {"type": "array", "items": {"type": "object"}}
+ROWS_OR_FILE: dict[str, object] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -201,16 +208,36 @@ BODY: dict[str, object] = {
                 "schema": {
                     "type": "object",
                     "required": ["rows"],
-                    "properties": {"rows": {"type": "array", "items": {"type": "object"}}},
+                    "properties": {
+                        "rows": {**_OBJECTS, "description": "columns by name; a file (image, audio, video) in base64"}
+                    },
                 },
                 "example": {"rows": [{"text": "A fine day."}]},
             },
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}, "question": {"type": "string"}},
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "question": {"type": "string"},
+                        "candidate_labels": {"type": "string", "description": "lists in JSON"},
+                    },
                 },
+            },
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "Rows as in results/, those that failed as in errors/, documents as in documents/. Binary "
+            "columns, such as depth_png, are base64.",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": dict.fromkeys(("rows", "errors", "documents"), _OBJECTS),
+                    },
+                },
+                "application/x-ndjson": {"schema": {"type": "string", "description": "row, error or document a line"}},
             },
         },
     },

@@ -32,6 +32,8 @@ class Endpoint:
     """most pages of one document"""
     rows: int = 256
     """most rows of one request"""
+    seconds: float = 600.0
+    """longest recording or video, in seconds"""
     timeout_s: float = 120.0
     """longest time for one request, in seconds"""
     queue: int = 64
@@ -44,7 +46,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         _check(0 < self.port < 65536, "serve.port", "between 1 and 65535", self.port)
         _check(bool(self.host), "serve.host", "an address", self.host)
-        for name in ("body_mb", "pages", "rows", "timeout_s", "queue", "queue_mb", "replicas"):
+        for name in ("body_mb", "pages", "rows", "seconds", "timeout_s", "queue", "queue_mb", "replicas"):
             _check(getattr(self, name) > 0, f"serve.{name}", "above 0", getattr(self, name))
         _check(self.queue_mb >= self.body_mb, "serve.queue_mb", "at least serve.body_mb", self.queue_mb)
 
@@ -130,7 +132,7 @@ class Sections:
     @property
     def reading(self) -> Settings:
         """How documents are read, with what a request may ask for as limits."""
-        limits = Limits(file_mb=self.serve.body_mb, pages=self.serve.pages)
+        limits = Limits(file_mb=self.serve.body_mb, pages=self.serve.pages, seconds=self.serve.seconds)
         return Settings(render=self.render, ocr=self.ocr, text=self.text, limits=limits)
 
 

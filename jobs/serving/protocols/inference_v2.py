@@ -1,8 +1,9 @@
 """Open Inference Protocol v2 over HTTP, as Triton's client speaks it (https://github.com/kserve/open-inference-protocol).
 
 A tensor is a column, its first axis the rows. Text is BYTES, numbers are FP32, INT32, INT64 or BOOL, ``vector`` is FP32
-with the vector as its second axis, and what is nested (words, boxes, entities) is JSON in BYTES. A number that is null
-is -1. Inputs may come in the body's JSON or, as Triton's client sends them, as binary behind it; outputs are JSON.
+with the vector as its second axis, what is nested (words, boxes, entities) is JSON in BYTES, and an output file
+(depth_png) is base64. A number that is null is -1. Inputs may come in the body's JSON or, as Triton's client sends
+them, as binary behind it; outputs are JSON.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from fastapi.responses import Response
 from jobs.serving.answers import Answer
 from jobs.serving.models import Served
 from jobs.serving.refusals import Refused
-from jobs.serving.requests import parse_json, rows_of
+from jobs.serving.requests import asked_of, parse_json, rows_of
 from jobs.serving.routes import Json, Site, ready
 from stages.base import Row
 from stages.columns import COLUMNS
+from stages.tables import Columns
 
 _BINARY_LENGTH = "inference-header-content-length"
-_RECTANGULAR = frozenset({"vector"})
-"""Columns of numbers whose rows are all of one length."""
 _DATATYPES: dict[pa.DataType, str] = {
     pa.float32(): "FP32",
     pa.int32(): "INT32",
@@ -81,8 +81,8 @@ def add_routes(app: FastAPI, site: Site) -> None:
         del number
         served = site.model(model)
         asked, binary = _body(await request.body(), request.headers.get(_BINARY_LENGTH))
-        rows = _rows(asked, binary)
-        table = rows_of({"rows": rows}, served.task, site.endpoint)
+        rows = _rows(asked, binary, served.columns)
+        table = rows_of({"rows": rows}, served.columns, site.endpoint)
         found = Answer(served=served, request_id=request.state.request_id)
         await site.answering.rows(found, table, request.state.deadline)
         if found.failures:
@@ -97,16 +97,22 @@ def add_routes(app: FastAPI, site: Site) -> None:
 def described(served: Served) -> dict[str, object]:
     """The metadata of a model."""
     task = served.task
-    inputs = [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in (*task.reads, *task.optional)]
+    needed, optional = asked_of(served.columns)
+    inputs = [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in (*needed, *optional)]
     outputs = [
-        {"name": name, "datatype": _datatype(name), "shape": [-1, -1] if name in _RECTANGULAR else [-1]}
+        {"name": name, "datatype": _datatype(name), "shape": [-1, -1] if _is_vector(name) else [-1]}
         for name in task.writes
     ]
     return {"name": served.name, "versions": ["1"], "platform": "manta", "inputs": inputs, "outputs": outputs}
 
 
 def _datatype(name: str) -> str:
-    return "FP32" if name in _RECTANGULAR else _DATATYPES.get(COLUMNS[name].type, "BYTES")
+    return "FP32" if _is_vector(name) else _DATATYPES.get(COLUMNS[name].type, "BYTES")
+
+
+def _is_vector(name: str) -> bool:
+    """Whether a column holds numbers, of one length in all rows."""
+    return name.endswith("vector") and COLUMNS[name].type == pa.list_(pa.float32())
 
 
 def _body(body: bytes, length: str | None) -> tuple[Mapping[str, object], bytes]:
@@ -122,15 +128,16 @@ def _body(body: bytes, length: str | None) -> tuple[Mapping[str, object], bytes]
     return asked, body[end:]
 
 
-def _rows(asked: Mapping[str, object], binary: bytes) -> list[Row]:
+def _rows(asked: Mapping[str, object], binary: bytes, of: Columns) -> list[Row]:
     """The inputs as rows."""
+    known = {of.called(name): name for name in ("uri", *of.all)}
     inputs = asked.get("inputs")
     if not isinstance(inputs, list) or not inputs:
         raise Refused("bad_request", "name inputs: [{name, datatype, shape, data}]")
     columns: dict[str, list[object]] = {}
     at = 0
     for one in inputs:
-        if not isinstance(one, dict) or not isinstance(one.get("name"), str) or one["name"] not in COLUMNS:
+        if not isinstance(one, dict) or one.get("name") not in known:
             raise Refused("bad_request", "every input must have the name of a column: see /v2/models/MODEL")
         parameters = one.get("parameters")
         size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
@@ -141,7 +148,7 @@ def _rows(asked: Mapping[str, object], binary: bytes) -> list[Row]:
             at += size
         else:
             raise Refused("bad_request", f"input {one['name']}: binary_data_size goes beyond the body")
-        columns[one["name"]] = _values(one["name"], values, str(one.get("datatype")))
+        columns[one["name"]] = _values(known[one["name"]], values, str(one.get("datatype")))
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1:
         raise Refused("bad_request", f"inputs of different lengths: {sorted(lengths)}")
@@ -204,8 +211,10 @@ def _output(name: str, values: Sequence[object]) -> dict[str, object]:
     datatype = _datatype(name)
     shape = [len(values)]
     data: list[object]
-    if name in _RECTANGULAR:
+    if _is_vector(name):
         vectors = [list(one) if isinstance(one, list) else [] for one in values]
+        if len(set(map(len, vectors))) > 1:
+            raise Refused("bad_request", f"some rows have no {name}: ask for rows alike, or for other outputs")
         shape.append(len(vectors[0]))
         data = [number for one in vectors for number in one]
     elif datatype == "BYTES":

@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from jobs import run
 from jobs.cluster import Resources
 from jobs.pools import Layout
 from jobs.prepare import Request, prepare
+from jobs.serving.refusals import STATUSES
+from jobs.ways_in import medium
 from pipelines import families, family
 from pipelines.tasks.tiny import WORDS
 from stages.base import OpenStages
-from stages.columns import COLUMNS, results_schema
+from stages.columns import COLUMNS, FOUND_AS, results_schema
+from stages.errors import Code
 from stages.listing import listing
 from stages.settings import Predict, Render, Settings
 from stages.tables import inspect
 from stages.write import RunStamp
 from tests import corpus
-from tests.pipelines.sample_rows import SHORT, SIZES, sample_rows
+from tests.jobs.serving.media import FILES, image, table_rows
+from tests.pipelines.sample_rows import LENGTHS, SIZES, mask_of, sample_rows
 
+LABELS = ["a red thing", "something blue", "a house"]
 TASKS = [(name, task.name) for name in families() for task in family(name).tasks]
 SETTINGS = Settings(predict=Predict(dtype="float32", device="cpu"), render=Render(dpi=100))
+PNG = base64.b64encode(b"\x89PNG\r\n").decode()
 OWN = {"source", "run_id", "at"}
 """Columns that say who asked, and when."""
 
 
 def same(ours: object, theirs: object, where: str) -> None:
-    """Numbers within 1e-5, all else exactly."""
-    if isinstance(theirs, dict):
+    """Numbers within 1e-5, the levels of a PNG within one, all else exactly."""
+    if isinstance(theirs, str) and theirs.startswith(PNG):
+        levels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))), np.int64) for png in (ours, theirs)]
+        assert levels[0].shape == levels[1].shape, where
+        assert np.abs(levels[0] - levels[1]).max() <= 1, where
+    elif isinstance(theirs, dict):
         assert set(ours) == set(theirs), where
         for name, value in theirs.items():
             same(ours[name], value, f"{where}.{name}")
@@ -51,16 +64,16 @@ def same(ours: object, theirs: object, where: str) -> None:
 
 
 def plain(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    return json.loads(json.dumps([{name: row[name] for name in row if name not in OWN} for row in rows]))
+    told = [{name: row[name] for name in row if name not in OWN} for row in rows]
+    return json.loads(json.dumps(told, default=lambda binary: base64.b64encode(binary).decode()))
 
 
-def by_batch(name: str, task: str, checkpoint: Path, table: Path, output: Path) -> list[dict[str, object]]:
-    """The rows of results/: a run's own stages over the table, without Ray between them."""
+def by_batch(name: str, task: str, checkpoint: Path, source: Path, output: Path) -> dict[str, list[dict[str, object]]]:
+    """The rows of results/ and errors/: a run's own stages over a table or a document, without Ray between them."""
     request = Request(
-        family=name, task=task, inputs=[str(table)], output=str(output), checkpoint=str(checkpoint), settings=SETTINGS
+        family=name, task=task, inputs=[str(source)], output=str(output), checkpoint=str(checkpoint), settings=SETTINGS
     )
     prepared = prepare(request)
-    prepared.rehearsal.wait()
     stamp = RunStamp(
         run_id="r",
         family=name,
@@ -76,44 +89,99 @@ def by_batch(name: str, task: str, checkpoint: Path, table: Path, output: Path) 
         output=str(output),
         pages=str(output),
         resources=Resources(cpus=1, gpus=0),
+        takes=prepared.rehearsal.wait(),
     )
-    [listed] = [one for part in listing([str(table)]) for one in part.to_pylist()]
-    file = inspect(listed["uri"], listed["source"], listed["size"], prepared.columns, SETTINGS.limits)
-    [pool] = layout.tables(prepared.columns, None)
-    stages = OpenStages(pool.stages)
-    for receipts in stages(file.slices([(0, file.rows)], 1000)):
-        assert receipts["ok"].to_pylist() == [True] * file.rows
+    [listed] = list(listing([str(source)]))
+    if source.suffix == ".parquet":
+        [one] = listed.to_pylist()
+        file = inspect(one["uri"], one["source"], one["size"], prepared.columns, SETTINGS.limits)
+        pools, rows = layout.tables(prepared.columns, None), file.slices([(0, file.rows)], 1000)
+    else:
+        pools, rows = layout.documents(None), listed.append_column("done", pa.nulls(1, COLUMNS["done"].type))
+    stages = OpenStages([stage for pool in pools for stage in pool.stages])
+    receipts = pa.concat_tables(list(stages(rows)))
     stages.close()
-    return ds.dataset(output / "results").to_table().sort_by("record").to_pylist()
+    assert receipts.num_rows
+    parts = {part: output / part for part in ("results", "errors")}
+    return {part: ds.dataset(path).to_table().to_pylist() if path.exists() else [] for part, path in parts.items()}
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS)
 def test_rows_are_those_of_batch(endpoint, tiny, tmp_path, name, task):
-    kind = family(name).task(task)
-    rows = sample_rows(kind, seed=5, sizes=SHORT if task == "causal-lm" else SIZES)
-    columns = dict.fromkeys(column for row in rows for column in row if column in (*kind.reads, *kind.optional))
-    rows = [{"uri": f"row {n}", **{column: row.get(column) for column in columns}} for n, row in enumerate(rows)]
-    types = pa.schema([pa.field(column, COLUMNS[column].type) for column in ("uri", *columns)])
-    pq.write_table(pa.Table.from_pylist(rows, schema=types), tmp_path / "rows.parquet")
+    kind, checkpoint = family(name).task(task), tiny(name, task)
+    samples = sample_rows(kind, seed=5, sizes=LENGTHS.get(task, SIZES), mask=mask_of(checkpoint))
+    rows = table_rows(kind, samples)
+    inside = {outside: column for column, outside in FOUND_AS.items()}
+    types = [pa.field(column, COLUMNS[inside.get(column, column)].type) for column in rows[0]]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(types)), tmp_path / "rows.parquet")
 
-    wanted = by_batch(name, task, tiny(name, task), tmp_path / "rows.parquet", tmp_path / "out")
+    wanted = by_batch(name, task, checkpoint, tmp_path / "rows.parquet", tmp_path / "out")["results"]
     told = endpoint.post(f"/v1/{name}/{task}", json={"rows": [as_json(row) for row in rows]})
 
     assert told.status_code == 200, told.text
     answer = told.json()
     assert answer["errors"] == []
+    assert len(wanted) == len(rows)
     assert list(answer["rows"][0]) == results_schema(kind.writes).names
     assert {row["run_id"] for row in answer["rows"]} == {told.headers["X-Request-ID"]}
     skip = {"doc_id"}  # of the table that a request is not
     strip = lambda found: [{k: v for k, v in row.items() if k not in skip} for row in plain(found)]
     for row in wanted:
         row["at"] = None
-    same(strip(answer["rows"]), strip(wanted), f"{name}/{task}")
+    same(strip(answer["rows"]), strip(sorted(wanted, key=lambda row: row["record"])), f"{name}/{task}")
     assert len({str({n: row[n] for n in kind.writes}) for row in answer["rows"]}) > len(rows) / 2
 
 
 def as_json(row: dict[str, object]) -> dict[str, object]:
     return {name: base64.b64encode(v).decode() if isinstance(v, bytes) else v for name, v in row.items()}
+
+
+HEARD_OR_SEEN = [
+    (name, task, column)
+    for name, task in TASKS
+    if (column := medium(family(name).task(task))) and len(family(name).task(task).reads) == 1
+]
+
+
+@pytest.mark.parametrize(("name", "task", "column"), HEARD_OR_SEEN)
+def test_files_are_those_of_batch(endpoint, tiny, tmp_path, name, task, column):
+    """Each as a document in a form, and one that is broken; as the file of a row's column it answers alike."""
+    kind, url = family(name).task(task), f"/v1/{name}/{task}"
+    fields = {"candidate_labels": json.dumps(LABELS)} if "candidate_labels" in kind.optional else {}
+    file = tmp_path / {"image": "a.png", "audio": "a.wav", "video": "a.mp4"}[column]
+    file.write_bytes(FILES[column](3))
+    told = endpoint.send(url, file, **fields)
+    assert told.status_code == 200, told.text
+    [row], [document] = told.json()["rows"], told.json()["documents"]
+    assert (row["uri"], document["status"], document["pages"]) == (file.name, "ok", 1)
+    with file.open("rb") as content:
+        [alike] = endpoint.post(url, files={column: (file.name, content)}, data=fields).json()["rows"]
+    answers = lambda found: {one: found[one] for one in kind.writes}
+    same(answers(alike), answers(row), "as a row")
+    if fields:  # a run's documents bring no labels of their own
+        return
+    found = by_batch(name, task, tiny(name, task), file, tmp_path / "out")
+    for one in (row, *found["results"]):
+        one["uri"], one["at"] = Path(one["uri"]).name, None
+    same(plain([row]), plain(found["results"]), file.name)
+    broken = tmp_path / f"b{file.suffix}"
+    broken.write_bytes(b"nothing that anyone opens")
+    told = endpoint.send(url, broken)
+    [error] = by_batch(name, task, tiny(name, task), broken, tmp_path / "broken")["errors"]
+    assert told.status_code == STATUSES[Code(error["code"])], told.text
+    assert (told.json()["error"]["stage"], told.json()["error"]["code"]) == (error["stage"], error["code"])
+    assert str(tmp_path) not in told.text
+
+
+def test_what_is_looked_for_is_a_file_of_its_own(endpoint):
+    url = "/v1/owlvit/image-guided-detection"
+    files = {name: (f"{name}.png", image(number)) for number, name in enumerate(("image", "query_image"))}
+    [row] = endpoint.post(url, files=files).json()["rows"]
+    [alike] = endpoint.post(url, json={"rows": [as_json({name: one[1] for name, one in files.items()})]}).json()["rows"]
+    same(row["objects"], alike["objects"], "objects")
+    told = endpoint.post(url, files={"file": ("a.png", image(1))})
+    assert (told.status_code, told.json()["error"]["code"]) == (422, "encode_failed")
+    assert "query_image" in told.json()["error"]["message"]
 
 
 def different_pages(path: Path) -> None:
