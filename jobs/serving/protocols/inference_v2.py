@@ -137,7 +137,7 @@ def _rows(asked: Mapping[str, object], binary: bytes, of: Columns) -> list[Row]:
     columns: dict[str, list[object]] = {}
     at = 0
     for one in inputs:
-        if not isinstance(one, dict) or one.get("name") not in known:
+        if not isinstance(one, dict) or not isinstance(one.get("name"), str) or one["name"] not in known:
             raise Refused("bad_request", "every input must have the name of a column: see /v2/models/MODEL")
         parameters = one.get("parameters")
         size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None

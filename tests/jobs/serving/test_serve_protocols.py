@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 
 import numpy as np
@@ -9,10 +11,12 @@ import openai
 import pytest
 import requests
 import tritonclient.http as triton
+from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from pipelines import families, family
 from tests import corpus
+from tests.jobs.serving.media import image, recording
 
 TEXTS = ["A fine day.", "The invoice of March is due; pay the total amount by Friday, please.", "no"]
 
@@ -39,6 +43,38 @@ def test_openai_embeds(endpoint, client):
         client.embeddings.create(model="bert-text-classification", input="x")
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="wrong").embeddings.create(model="bert-features", input="x")
+
+
+def test_openai_embeds_with_any_family_that_makes_vectors_of_texts(endpoint, client):
+    for name in ("clip", "retribert", "luke"):
+        [row] = endpoint.post(f"/v1/{name}/features", json={"rows": [{"text": TEXTS[0]}]}).json()["rows"]
+        answer = client.embeddings.create(model=f"{name}-features", input=TEXTS[0])
+        assert np.allclose(answer.data[0].embedding, row["vector"], atol=1e-5)
+    with pytest.raises(openai.BadRequestError, match="answers features: it makes no vector of text"):
+        client.embeddings.create(model="layoutlm-features", input="x")
+
+
+@pytest.mark.parametrize("model", ["sew_d-automatic-speech-recognition", "speech_encoder_decoder-speech-to-text"])
+def test_openai_transcribes(endpoint, client, model):
+    family_name, _, task = model.partition("-")
+    files = {"file": ("a.wav", recording(9))}
+    [row] = endpoint.post(f"/v1/{family_name}/{task}", files=files).json()["rows"]
+    assert row["text"]
+    assert client.audio.transcriptions.create(model=model, file=files["file"]).text == row["text"]
+    plain = client.audio.transcriptions.create(model=model, file=files["file"], response_format="text", temperature=0)
+    assert plain == row["text"] + "\n"
+
+
+def test_openai_is_told_what_cannot_be_heard(client):
+    model, file = "sew_d-automatic-speech-recognition", ("a.wav", recording(9))
+    with pytest.raises(openai.UnprocessableEntityError) as error:
+        client.audio.transcriptions.create(model=model, file=("a.wav", b"no sound at all"))
+    assert error.value.code == "corrupt"
+    for asked in ({"response_format": "srt"}, {"language": "fr"}, {"timestamp_granularities": ["word"]}):
+        with pytest.raises(openai.BadRequestError, match=next(iter(asked))):
+            client.audio.transcriptions.create(model=model, file=file, **asked)
+    with pytest.raises(openai.BadRequestError, match="answers audio-classification"):
+        client.audio.transcriptions.create(model="sew_d-audio-classification", file=file)
 
 
 def test_openai_lists_models(client):
@@ -77,6 +113,32 @@ def test_triton_infers(endpoint, binary):
             client.infer("bert-features", [text])
     finally:
         client.close()
+
+
+def test_triton_sends_files(endpoint):
+    """An image in, a depth map out: both as BYTES."""
+    client = triton.InferenceServerClient(endpoint.url.removeprefix("http://"))
+    headers, model = {"Authorization": f"Bearer {endpoint.key}"}, "glpn-depth-estimation"
+    try:
+        metadata = client.get_model_metadata(model, headers=headers)
+        assert [one["name"] for one in metadata["inputs"]] == ["image"]
+        sent = triton.InferInput("image", [1], "BYTES")
+        sent.set_data_from_numpy(np.array([image(1)], object), binary_data=True)
+        [png] = client.infer(model, [sent], headers=headers).as_numpy("depth_png")
+    finally:
+        client.close()
+    assert Image.open(io.BytesIO(base64.b64decode(png))).size == Image.open(io.BytesIO(image(1))).size
+
+
+def test_vectors_of_some_rows_are_no_tensor(endpoint):
+    """Texts and questions have vectors of their own; a tensor has no holes."""
+    inputs = [
+        {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a day", None]},
+        {"name": "question", "datatype": "BYTES", "shape": [2], "data": [None, "which day?"]},
+    ]
+    answer = endpoint.post("/v2/models/retribert-features/infer", json={"inputs": inputs})
+    assert answer.status_code == 400
+    assert "some rows have no vector" in answer.json()["error"]
 
 
 def test_triton_sends_words_and_boxes(endpoint):
@@ -132,7 +194,9 @@ def test_pages_come_as_lines(endpoint, tmp_path):
 def test_an_endpoint_says_what_it_is(endpoint):
     assert requests.get(f"{endpoint.url}/readyz", timeout=60).json()["status"] == "ready"
     paths = requests.get(f"{endpoint.url}/openapi.json", timeout=60).json()["paths"]
-    assert {"/v1/{family}/{task}", "/v1/models", "/v1/embeddings", "/v2/models/{model}/infer", "/healthz"} <= set(paths)
+    openai_paths = {"/v1/embeddings", "/v1/audio/transcriptions"}
+    assert {"/v1/{family}/{task}", "/v1/models", "/v2/models/{model}/infer", "/healthz"} | openai_paths <= set(paths)
+    assert "base64" in paths["/v1/{family}/{task}"]["post"]["responses"]["200"]["description"]
     assert "swagger" in requests.get(f"{endpoint.url}/docs", timeout=60).text
     one = endpoint.get("/v1/models").json()["data"][0]
     assert one["reads"]
