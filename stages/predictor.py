@@ -194,18 +194,21 @@ class Predictor:
         metrics.record(metrics.TOKENS, sum(tokens), self._labels)
         metrics.record(metrics.PADDED_TOKENS, len(tokens) * max(tokens), self._labels)
 
-    def _cut(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[int]]:
-        """The examples ``which`` in batches, by their numbers."""
-        some = [examples[i] for i in which]
-        batches = cut(
-            [one.length for one in some],
-            budget=self._budget,
-            extras=[one.extra for one in some],
-            groups=[one.group for one in some],
+    def batches(self, examples: Sequence[Example], *, budget: int = 0) -> list[list[int]]:
+        """The examples by their numbers in batches, each for one pass through the model: of like length, the longest
+        first. ``budget`` is the most padded tokens of one; 0, or more than this Predictor's own, takes that."""
+        return cut(
+            [one.length for one in examples],
+            budget=min(budget or self._budget, self._budget),
+            extras=[one.extra for one in examples],
+            groups=[one.group for one in examples],
             equal_lengths=self._task.equal_lengths,
             batch_cost=self._batch_cost,
         )
-        return [[which[i] for i in batch] for batch in batches]
+
+    def _cut(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[int]]:
+        """The examples ``which`` in batches, by their numbers."""
+        return [[which[i] for i in batch] for batch in self.batches([examples[i] for i in which])]
 
     def _forward(self, examples: Sequence[Example]) -> list[Output | Failure] | None:
         """One batch through the model; None where memory ran out."""

@@ -17,7 +17,7 @@ from jobs.prepare import fingerprint_of
 from jobs.serving.documents import Reader
 from jobs.serving.ingress import Ingress, IngressConfig
 from jobs.serving.keys import Key
-from jobs.serving.models import WHOLE, Models, Served
+from jobs.serving.models import Models, Served
 from jobs.serving.settings import Model, ModelConfig, Sections, ServeConfig
 from jobs.ways_in import columns_of, document_columns, fingerprint
 from pipelines import Options
@@ -106,7 +106,7 @@ def _documents(found: Resolved) -> Any:  # noqa: ANN401
     return deployment.options(
         name="documents",
         ray_actor_options={"num_cpus": sizes.cpus},
-        max_ongoing_requests=WHOLE,
+        max_ongoing_requests=ROOM,
         **_replicas(sizes.replicas, sizes.max_replicas),
         **_common(found, settings),
     ).bind(settings)
@@ -120,7 +120,7 @@ def _models(sizes: Model, served: Sequence[Served], found: Resolved) -> Any:  # 
     return deployment.options(
         name=served[0].name,
         ray_actor_options=resources,
-        max_ongoing_requests=WHOLE,
+        max_ongoing_requests=ROOM,
         **_replicas(sizes.replicas, sizes.max_replicas),
         **_common(found, served, sizes.threads, sizes.wait_ms),
     ).bind(served, sizes)

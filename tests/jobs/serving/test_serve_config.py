@@ -1,10 +1,9 @@
-"""Config files and options to a ServeConfig; keys; what a batch costs. Without Ray."""
+"""Config files and options to a ServeConfig; keys; the gate. Without Ray."""
 
 from __future__ import annotations
 
 import pickle
 
-import numpy as np
 import pytest
 import yaml
 
@@ -13,13 +12,10 @@ from jobs.config import Given
 from jobs.serving.config import read_config
 from jobs.serving.guard import Gate
 from jobs.serving.keys import digest, holder, read_keys
-from jobs.serving.models import WHOLE, Group, grouped, total_cost
 from jobs.serving.refusals import STATUSES, Refused
 from jobs.serving.settings import Endpoint
 from pipelines.tasks.features import FeatureOptions
 from stages.errors import Code, UsageError
-from stages.examples import Example
-from stages.predictor import Record
 
 ONE = {"family": "bert", "task": "features"}
 
@@ -149,41 +145,6 @@ def test_without_keys_only_loopback(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match="fewer than 24 characters") as error:
         read_keys(Endpoint(keys_env="SOME_KEYS"))
     assert "short" not in str(error.value)
-
-
-# ---- batches
-
-
-def example(length: int) -> Example:
-    return Example(arrays={"ids": np.zeros(length, np.int32)}, length=length)
-
-
-def test_a_record_goes_in_groups_of_one_budget():
-    lengths = [30, 30, 50, 120, 10]
-    groups = grouped(Record(row={}, examples=[example(one) for one in lengths]), "m", 100, 0.0)
-    assert [[one.length for one in group.examples] for group in groups] == [[30, 30], [50], [120], [10]]
-    assert [group.cost for group in groups] == [600, 500, WHOLE, 100]
-    assert grouped(Record(row={}), "m", 100, 0.0) == []
-
-
-def test_what_was_passed_over_once_goes_with_the_next_batch():
-    """The queue of Serve, as it cuts batches by cost: a full one waits behind short ones, but only once."""
-    short = [Group(model="m", examples=(), cost=300, deadline=0.0) for _ in range(12)]
-    full = Group(model="m", examples=(), cost=WHOLE, deadline=0.0)
-    queue = [short[0], full, *short[1:]]
-    batches: list[list[Group]] = []
-    while queue:
-        batch = [queue.pop(0)]
-        assert total_cost(batch) <= WHOLE, "Serve refuses an item above the limit"
-        while queue:
-            batch.append(queue.pop(0))
-            if total_cost(batch) > WHOLE:
-                queue.append(batch.pop())
-                break
-        batches.append(batch)
-    assert sum(map(len, batches)) == 13
-    assert next(n for n, batch in enumerate(batches) if full in batch) < len(batches) - 1 or len(batches) < 6
-    assert all(sum(one.cost for one in batch) <= WHOLE for batch in batches)
 
 
 # ---- the gate
