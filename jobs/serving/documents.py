@@ -7,8 +7,6 @@ page, so that a long one does not hold up a short one; the native code runs in t
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from jobs.serving.models import Served
+from jobs.serving.scratch import Scratch
 from jobs.ways_in import from_documents, from_files, planned
 from stages.base import OpenStages, Row, Stage, set_column
 from stages.columns import COLUMNS
@@ -34,8 +33,7 @@ class Reader:
         self._settings, self._target = settings, target
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read")
         self._open: list[tuple[tuple[Stage, ...], OpenStages]] = []
-        self._scratch = Path(tempfile.mkdtemp(prefix="manta-serve-"))
-        self._count = 0
+        self._scratch = Scratch()
 
     async def ready(self) -> bool:
         """That the process is there."""
@@ -45,7 +43,7 @@ class Reader:
         """What the model needs of a document from the page ``first`` on, one table a page, as they are read; or why
         there is nothing. ``name`` is what rows call it.
         """
-        path = self._path()
+        path = self._scratch.path()
         try:
             await self._run(lambda: path.write_bytes(data))
             pages = self._pages(path, name, served, first)
@@ -64,15 +62,10 @@ class Reader:
         """Ends the children with the replica."""
         for _, stages in self._open:
             stages.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.close()
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _path(self) -> Path:
-        """A name of ours: nothing of what a stranger calls a file becomes part of a path."""
-        self._count += 1
-        return self._scratch / f"{self._count}"
 
     def _opened(self, *stages: Stage) -> OpenStages:
         """These stages at work. Models that take the same of a file share them, and so their child."""

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jobs.serving.refusals import REQUEST_CODES, STATUSES
+from jobs.serving.scratch import PREFIX
 from stages.base import OpenStages
 from stages.columns import COLUMNS
 from stages.errors import Code
@@ -303,7 +304,9 @@ def test_documents_end_as_in_batch(endpoint, in_batch, tmp_path):
 
 
 def test_nothing_is_left_behind(endpoint, tmp_path):
-    """After all of that: no file of a request lies anywhere that this endpoint writes to."""
+    """After all of that: no file of a request lies where the process that reads them keeps them."""
     endpoint.send(PAGES, corpus.scan(tmp_path / "scan.png"))
-    scratch = list(Path(os.environ.get("TMPDIR", "/tmp")).glob("manta-serve-*/*"))
-    assert scratch == []
+    [reader] = processes("ray::ServeReplica:manta:documents")
+    held = [os.readlink(link) for link in Path(f"/proc/{reader.pid}/fd").iterdir() if link.exists()]
+    [folder] = [path for path in held if PREFIX in path]
+    assert list(Path(folder).iterdir()) == []

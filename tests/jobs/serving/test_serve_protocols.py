@@ -16,6 +16,7 @@ from tritonclient.utils import InferenceServerException
 
 from pipelines import families, family
 from tests import corpus
+from tests.jobs.serving.alike import plain, same
 from tests.jobs.serving.media import image, recording
 
 TEXTS = ["A fine day.", "The invoice of March is due; pay the total amount by Friday, please.", "no"]
@@ -181,9 +182,8 @@ def test_pages_come_as_lines(endpoint, tmp_path):
         assert answer.headers["Content-Type"] == "application/x-ndjson"
         lines = [json.loads(line) for line in answer.iter_lines()]
     assert [next(iter(line)) for line in lines] == ["row", "row", "row", "document"]
-    strip = lambda row: {name: row[name] for name in row if name not in ("run_id", "at")}
-    assert [strip(line["row"]) for line in lines[:3]] == [strip(row) for row in whole["rows"]]
-    assert strip(lines[3]["document"]) == strip(whole["documents"][0])
+    same(plain([line["row"] for line in lines[:3]]), plain(whole["rows"]), "rows")
+    same(plain([lines[3]["document"]]), plain(whole["documents"]), "documents")
     broken = corpus.broken(tmp_path / "broken.pdf")
     with broken.open("rb") as file:
         answer = endpoint.post(url, files={"file": ("b.pdf", file)}, headers={"Accept": "application/x-ndjson"})

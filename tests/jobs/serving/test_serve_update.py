@@ -24,11 +24,10 @@ def test_a_new_version_comes_without_a_failed_request(endpoint, tiny, tmp_path):
     save_file(weights, second / "model.safetensors", metadata={"format": "pt"})
     config = yaml.safe_load(endpoint.config.read_text())
     [changed] = [one for one in config["models"] if f"/v1/{one['family']}/{one['task']}" == ROWS]
-    changed.pop("beside")
-    changed |= {"checkpoint": str(second), "cpus": 0.2}
+    changed["checkpoint"] = str(second)
     path = tmp_path / "serve.yaml"
     path.write_text(yaml.safe_dump(config))
-    [reader] = processes("ray::ServeReplica:manta:documents")
+    others = [processes(f"ray::ServeReplica:manta:{name}") for name in ("documents", "bert-features")]
 
     with Load(endpoint, 6) as load:
         time.sleep(0.5)
@@ -42,7 +41,8 @@ def test_a_new_version_comes_without_a_failed_request(endpoint, tiny, tmp_path):
     assert load.good == before | after
     assert before.isdisjoint(after)
     assert len(after) == len(TEXTS)
-    assert reader.is_running(), "what has not changed stays"
+    assert [len(each) for each in others] == [1, 1]
+    assert all(one.is_running() for each in others for one in each), "what has not changed stays"
 
 
 def test_build_takes_a_config_and_nothing_else():
