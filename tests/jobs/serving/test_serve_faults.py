@@ -150,10 +150,9 @@ def test_three_times_too_much_is_told_and_does_no_harm(endpoint):
     assert time.monotonic() - started < 10
 
 
-@pytest.mark.parametrize(
-    "part", ["ray::ServeReplica:manta:bert-text-classification", "ray::ServeReplica:manta:documents"]
-)
-def test_a_killed_process_is_replaced_and_nothing_wrong_is_said(endpoint, tmp_path, part):
+@pytest.mark.parametrize("name", ["bert-text-classification", "documents"])
+def test_a_killed_process_is_replaced_and_nothing_wrong_is_said(endpoint, tmp_path, name):
+    part = f"ray::ServeReplica:manta:{name}"
     documents = [corpus.pdf(tmp_path / "a.pdf", 3), corpus.pdf(tmp_path / "b.pdf", 1, "gamma")] * ("documents" in part)
     right = expected(endpoint, documents)
     [victim] = processes(part)

@@ -33,6 +33,7 @@ from stages.plan import Plan
 from stages.read import Read
 from stages.settings import Limits, Render, Settings
 from tests import corpus
+from tests.jobs.serving.test_serve_faults import processes
 
 EXAMPLES = int(os.environ.get("MANTA_TEST_EXAMPLES", "25"))
 ROWS = "/v1/bert/text-classification"
@@ -307,6 +308,6 @@ def test_nothing_is_left_behind(endpoint, tmp_path):
     """After all of that: no file of a request lies where the process that reads them keeps them."""
     endpoint.send(PAGES, corpus.scan(tmp_path / "scan.png"))
     [reader] = processes("ray::ServeReplica:manta:documents")
-    held = [os.readlink(link) for link in Path(f"/proc/{reader.pid}/fd").iterdir() if link.exists()]
-    [folder] = [path for path in held if PREFIX in path]
-    assert list(Path(folder).iterdir()) == []
+    held = [link.readlink() for link in Path(f"/proc/{reader.pid}/fd").iterdir() if link.exists()]
+    [folder] = [path for path in held if path.name.startswith(PREFIX)]
+    assert list(folder.iterdir()) == []

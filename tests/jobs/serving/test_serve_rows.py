@@ -163,17 +163,20 @@ def different_pages(path: Path) -> None:
     canvas.save()
 
 
-@pytest.mark.parametrize(
-    ("name", "task", "fields"),
-    [
-        ("layoutlmv2", "document-classification", {}),
-        ("layoutlm", "document-question-answering", {"question": "What is the total?"}),
-    ],
-)
-def test_documents_are_those_of_a_run(endpoint, tiny, tmp_path, name, task, fields):
+def test_pages_with_their_looks_are_those_of_batch(endpoint, tiny, tmp_path):
+    name, task = "layoutlmv2", "document-classification"
+    different_pages(tmp_path / "three.pdf")
+    told = endpoint.send(f"/v1/{name}/{task}", tmp_path / "three.pdf").json()
+    wanted = by_batch(name, task, tiny(name, task), tmp_path / "three.pdf", tmp_path / "out")["results"]
+    for row in (*told["rows"], *wanted):
+        row["uri"], row["at"] = Path(row["uri"]).name, None
+    same(plain(told["rows"]), plain(sorted(wanted, key=lambda row: row["page"])), task)
+
+
+def test_documents_are_those_of_a_run(endpoint, tiny, tmp_path):
+    name, task, fields = "layoutlm", "document-question-answering", {"question": "What is the total?"}
     folder = corpus.corpus(tmp_path / "in")
     different_pages(folder / "three.pdf")
-    options = {"questions": [fields["question"]]} if fields else None
     result = run(
         name,
         task,
@@ -181,7 +184,7 @@ def test_documents_are_those_of_a_run(endpoint, tiny, tmp_path, name, task, fiel
         str(tmp_path / "out"),
         checkpoint=str(tiny(name, task)),
         settings=SETTINGS,
-        options=options,
+        options={"questions": [fields["question"]]},
     )
     tables = {
         part: ds.dataset(tmp_path / "out" / part).to_table().to_pylist() for part in ("results", "errors", "documents")
@@ -202,5 +205,5 @@ def test_documents_are_those_of_a_run(endpoint, tiny, tmp_path, name, task, fiel
             theirs = sorted(mine[key], key=lambda row: (row.get("page") or 0, row["record"] or 0))
             for row in (*ours, *theirs):
                 row["uri"], row["at"] = Path(row["uri"]).name, None
-                row.pop("fingerprint") if options else None  # the question is an option there, a field here
+                row.pop("fingerprint")  # the question is an option there, a field here
             same(plain(ours), plain(theirs), f"{path.name} {part}")
