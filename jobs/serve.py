@@ -49,7 +49,7 @@ def serving(
     finally:
         _stop(found, say)
         if ours:
-            ray.shutdown()  # type: ignore[no-untyped-call]
+            ray.shutdown()
         elif address is None:
             from ray import serve
 

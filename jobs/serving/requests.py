@@ -104,7 +104,7 @@ def _decoded(row: object, columns: Columns) -> dict[str, object] | RowError:
 
 
 def _is_binary(name: str) -> bool:
-    return pa.types.is_binary(COLUMNS[name].type)
+    return bool(pa.types.is_binary(COLUMNS[name].type))
 
 
 def from_base64(value: object, name: str) -> bytes:
