@@ -16,7 +16,7 @@ import typer
 
 from jobs import logs
 from jobs.cluster import leave
-from jobs.commands import about, demo, measure, outputs, run, schedule, submit, train
+from jobs.commands import about, demo, measure, outputs, run, schedule, serve, submit, train
 from jobs.sealed import unseal_environment
 from stages.errors import MantaError
 
@@ -33,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, train, submit, schedule, outputs, about, demo, measure):
+for module in (run, train, serve, submit, schedule, outputs, about, demo, measure):
     module.add_to(app)
 
 

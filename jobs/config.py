@@ -64,23 +64,28 @@ def read_sets(sets: Iterable[str]) -> dict[str, Given]:
 
 def read_file(path: str) -> dict[str, Given]:
     """A YAML file of sections. Raises UsageError where it cannot be read or is no mapping."""
+    return read_tree(load_yaml(path, called=f"--config {path}"))
+
+
+def load_yaml(path: str, *, called: str) -> dict[str, object]:
+    """A YAML file that holds a mapping, as it is. Raises UsageError that names the file as ``called``."""
     try:
         tree = yaml.load(Path(path).read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror}") from error
+        raise UsageError(f"{called}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{called} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict | None):
-        raise UsageError(f"--config {path} must hold sections such as render: and task:, not a {type(tree).__name__}")
-    return read_tree(tree or {})
+        raise UsageError(f"{called} must hold sections such as render: and task:, not a {type(tree).__name__}")
+    return {str(name): value for name, value in (tree or {}).items()}
 
 
-def read_tree(tree: Mapping[object, object]) -> dict[str, Given]:
+def read_tree(tree: Mapping[Any, object]) -> dict[str, Given]:
     """Nested sections as keys with dots."""
     return {name: Given(value=value) for name, value in _flat(tree, ())}
 
 
-def _flat(tree: Mapping[object, object], path: tuple[str, ...]) -> Iterable[tuple[str, object]]:
+def _flat(tree: Mapping[Any, object], path: tuple[str, ...]) -> Iterable[tuple[str, object]]:
     for name, value in tree.items():
         here = (*path, str(name))
         if isinstance(value, Mapping) and len(here) < _DEPTH:

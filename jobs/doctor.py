@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from stages.errors import UsageError
 
 State = Literal["ok", "missing", "optional"]
-EXTRAS = ("s3", "train", "submit", "media", "demo", "test", "dev")
+EXTRAS = ("s3", "train", "submit", "serve", "media", "demo", "test", "dev")
 _MARKS: dict[State, str] = {"ok": "ok     ", "missing": "MISSING", "optional": "-      "}
 
 

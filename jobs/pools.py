@@ -15,7 +15,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.cluster import Resources
-from jobs.ways_in import PART_ROWS, from_documents, from_pages, from_table, planned, reads_words, rows_at_once
+from jobs.ways_in import (
+    PART_ROWS,
+    document_columns,
+    from_documents,
+    from_pages,
+    from_table,
+    planned,
+    reads_words,
+    rows_at_once,
+)
 from pipelines import Task
 from stages.base import Pool, Stage
 from stages.errors import UsageError
@@ -67,9 +76,7 @@ class Layout:
 
     def document_columns(self) -> set[str]:
         """What there is of a document when the model comes."""
-        listed = {"uri", "source", "size", "kind", "done"}
-        stages = (*planned(self.settings, takes=self.takes), *self._read())
-        return listed.union(*(stage.writes for stage in stages)) - {name for stage in stages for name in stage.drops}
+        return document_columns(self.task, self.settings, takes=self.takes)
 
     def _read(self) -> tuple[Stage, ...]:
         read = from_documents(self.task, self.settings, takes=self.takes, reader=self.reader)

@@ -16,7 +16,7 @@ from stages.columns import SCHEMA_VERSION
 from stages.errors import Code, UsageError
 from stages.hardware import dtype_name
 from stages.listing import check_inputs
-from stages.settings import Settings
+from stages.settings import Predict, Settings
 from stages.tables import Columns
 
 TEXT = "text"
@@ -122,7 +122,7 @@ def prepare(request: Request) -> Prepared:
         task=task,
         checkpoint=checkpoint,
         read_fingerprint=reading,
-        fingerprint=_fingerprint(request, task, checkpoint, reading),
+        fingerprint=fingerprint_of(request.family, task, request.settings.predict, reading),
         columns=columns_of(kind, paths=request.columns),
         notice=family.notice,
         # On an instance of its own: the run's stays small enough to travel.
@@ -155,15 +155,15 @@ def _options(kind: type[Task], given: Options | Mapping[str, object] | None) -> 
     return build_options(kind.options_type, given or {})
 
 
-def _fingerprint(request: Request, task: Task, checkpoint: Checkpoint, reading: str) -> str:
-    """What decides a row's value: two rows with one fingerprint are equal."""
+def fingerprint_of(family: str, task: Task, predict: Predict, reading: str) -> str:
+    """What decides a row's value: two rows with one fingerprint are equal. ``reading`` is the read fingerprint."""
     parts = {
         "reading": reading,
-        "family": request.family,
+        "family": family,
         "task": task.name,
-        "checkpoint": checkpoint.content,
+        "checkpoint": task.checkpoint.content,
         "options": asdict(task.options),
-        "dtype": dtype_name(request.settings.predict),
+        "dtype": dtype_name(predict),
         "schema": SCHEMA_VERSION,
         **({"besides": besides} if (besides := task.besides()) else {}),
     }

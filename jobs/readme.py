@@ -16,6 +16,7 @@ from jobs.cluster import Resources
 from jobs.families import short, task_lines
 from jobs.labelled.read import formats
 from jobs.pools import Layout
+from jobs.serving.refusals import REQUEST_CODES
 from pipelines import Checkpoint, families, family
 from stages.base import Stage
 from stages.columns import DOCUMENT_HEAD, DOCUMENT_TAIL, ERRORS, PAGES, RESULT_HEAD, RESULT_TAIL
@@ -127,12 +128,19 @@ def _first_sentence(text: str) -> str:
     return re.split(r"\.(?:\s|$)|\n\n", text.replace("``", "`"), maxsplit=1)[0].replace("\n", " ")
 
 
+def request_codes() -> str:
+    """What an endpoint answers to a request that it refuses as a whole."""
+    rows = [[f"{status}", f"`{code}`", remedy] for code, (status, remedy) in REQUEST_CODES.items()]
+    return table(("status", "code", "what helps"), rows)
+
+
 MADE: dict[str, Callable[[], str]] = {
     "data flow": data_flow,
     "families": family_table,
     "labelled data": labelled_data,
     "outputs": outputs,
     "error codes": error_codes,
+    "request codes": request_codes,
 }
 
 

@@ -83,6 +83,13 @@ def from_documents(task: Task | None, settings: Settings, *, takes: Takes | None
     return Read(settings=settings, pixels=task.pixels if task else None, target=reader)
 
 
+def document_columns(task: Task | None, settings: Settings, *, takes: Takes | None = None) -> set[str]:
+    """What there is of a document when the model comes."""
+    listed = {"uri", "source", "size", "kind", "done"}
+    stages = (*planned(settings, takes=takes), from_documents(task, settings, takes=takes))
+    return listed.union(*(stage.writes for stage in stages)) - {name for stage in stages for name in stage.drops}
+
+
 def from_pages(task: Task | None, settings: Settings, pages: str) -> tuple[Stage, ...]:
     """Pages that an earlier run read; drawn again for a task that looks at them."""
     reuse = Reuse(pages=pages)
@@ -97,16 +104,27 @@ def from_table(task: Task, columns: Columns, settings: Settings, *, takes: Takes
     ``takes`` is what ``task.takes()`` says; None asks the task, whose processor must be loaded then.
     """
     read = ReadTable(columns=columns, limits=settings.limits)
+    files = from_files(task, columns, settings, takes=takes)
+    return (read,) if files is None else (read, files)
+
+
+def from_files(
+    task: Task, columns: Columns, settings: Settings, *, takes: Takes | None = None, reader: str = READER
+) -> Stage | None:
+    """Rows with files in their columns to what the task reads of these; None for a task that reads no files.
+
+    ``takes`` as in ``from_table``.
+    """
     sensed = _sensed(task)
     if sensed:
         takes = takes or task.takes()
         assert takes is not None
-        return (read, _sense(takes, settings, sensed))
+        return _sense(takes, settings, sensed, reader=reader)
     if not columns.instead:
-        return (read,)
+        return None
     keep = "image" in (*columns.needs, *columns.optional)
-    look = Look(settings=settings, fills=tuple(columns.instead), pixels=task.pixels, keep=keep)
-    return (read, look)
+    fills = tuple(columns.instead)
+    return Look(settings=settings, fills=fills, pixels=task.pixels, keep=keep, target=reader)
 
 
 def _sense(takes: Takes, settings: Settings, columns: Mapping[str, str], *, reader: str = READER) -> Sense:

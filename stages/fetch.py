@@ -60,7 +60,7 @@ def given(value: object, column: str, limits: Limits) -> Iterator[Path]:
     """
     if not isinstance(value, bytes) or not value:
         raise RowError(Code.ENCODE_FAILED, f"the column {column!r} is null")
-    named = _path(value)
+    named = path_of(value)
     if named is not None:
         with fetched(named, None, limits) as path:
             yield path
@@ -72,7 +72,7 @@ def given(value: object, column: str, limits: Limits) -> Iterator[Path]:
         yield path
 
 
-def _path(value: bytes) -> str | None:
+def path_of(value: bytes) -> str | None:
     """The path that a value is, where it is one: printable text, which no media file begins with."""
     if len(value) > _LONGEST_PATH:
         return None

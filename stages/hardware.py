@@ -83,8 +83,7 @@ def use_threads(wanted: int) -> int:
     import torch
 
     count = min(wanted or torch.get_num_threads(), _openmp_limit())
-    if count != torch.get_num_threads():
-        torch.set_num_threads(count)
+    torch.set_num_threads(count)  # also where it is so: MKL's number is the process's, and told by none
     return count
 
 

@@ -112,26 +112,33 @@ class _Worker:
         """Nothing outlives the process."""
 
     def _expand(self, table: pa.Table) -> tuple[pa.Table, list[Record]]:
-        """The table with one row a record, and the records with their examples."""
-        rows = _rows(table, self._task)
-        records = self._predictor.encode_rows(rows)
-        out = table.take(pa.array([record.origin for record in records], pa.int64()))
-        for name in ("record", *self._task.reads, *self._task.optional):
-            values = [record.row.get(name) for record in records]
-            if name == "record":
-                values = [0 if value is None else value for value in values]
-            told = any(value is not rows[one.origin].get(name) for one, value in zip(records, values, strict=True))
-            if told or name not in table.column_names:
-                out = set_column(out, name, pa.array(values, COLUMNS[name].type))
-        return set_column(out, "failure", failures_column([record.failure for record in records])), records
+        return expand(table, self._task, self._predictor)
 
     def _answer(self, table: pa.Table, records: Sequence[Record]) -> pa.Table:
-        """The table with the task's answers, or the failure of each row that has none."""
-        answers = self._predictor.run_encoded(records)
-        for name in self._task.writes:
-            values = [None if isinstance(one, Failure) else one.get(name) for one in answers]
-            table = set_column(table, name, pa.array(values, COLUMNS[name].type))
-        return set_column(table, "failure", failures_column([a if isinstance(a, Failure) else None for a in answers]))
+        return with_answers(table, self._task, self._predictor.run_encoded(records))
+
+
+def expand(table: pa.Table, task: Task, predictor: Predictor) -> tuple[pa.Table, list[Record]]:
+    """The table with one row a record, and the records with their examples."""
+    rows = _rows(table, task)
+    records = predictor.encode_rows(rows)
+    out = table.take(pa.array([record.origin for record in records], pa.int64()))
+    for name in ("record", *task.reads, *task.optional):
+        values = [record.row.get(name) for record in records]
+        if name == "record":
+            values = [0 if value is None else value for value in values]
+        told = any(value is not rows[one.origin].get(name) for one, value in zip(records, values, strict=True))
+        if told or name not in table.column_names:
+            out = set_column(out, name, pa.array(values, COLUMNS[name].type))
+    return set_column(out, "failure", failures_column([record.failure for record in records])), records
+
+
+def with_answers(table: pa.Table, task: Task, answers: Sequence[Row | Failure]) -> pa.Table:
+    """The table with the task's answers, or the failure of each row that has none."""
+    for name in task.writes:
+        values = [None if isinstance(one, Failure) else one.get(name) for one in answers]
+        table = set_column(table, name, pa.array(values, COLUMNS[name].type))
+    return set_column(table, "failure", failures_column([a if isinstance(a, Failure) else None for a in answers]))
 
 
 class _Prepare(_Worker):

@@ -140,10 +140,11 @@ class Predictor:
     def run_encoded(self, records: Sequence[Record]) -> list[Row | Failure]:
         """The model's half: records with examples to answers, in order. A failed record stays its failure."""
         examples = [example for record in records for example in record.examples]
-        outputs = iter(self._run(examples))
-        return [self._decode(record, [next(outputs) for _ in record.examples]) for record in records]
+        outputs = iter(self.run_examples(examples))
+        return [self.decode(record, [next(outputs) for _ in record.examples]) for record in records]
 
-    def _decode(self, record: Record, outputs: Sequence[Output | Failure]) -> Row | Failure:
+    def decode(self, record: Record, outputs: Sequence[Output | Failure]) -> Row | Failure:
+        """One record's answer, given what ``run_examples`` said of each of its examples."""
         if record.failure is not None:
             return record.failure
         good = [one for one in outputs if not isinstance(one, Failure)]
@@ -155,8 +156,13 @@ class Predictor:
         except RowError as error:
             return error.failure("predict")
 
-    def _run(self, examples: Sequence[Example]) -> list[Output | Failure]:
-        """All examples through the model, in the order given."""
+    @property
+    def budget(self) -> int:
+        """Most padded tokens of a batch; halved where memory ran out."""
+        return self._budget
+
+    def run_examples(self, examples: Sequence[Example]) -> list[Output | Failure]:
+        """All examples through the model, in the order given; those of several requests share batches."""
         outputs: dict[int, Output | Failure] = {}
         batches = self._cut(examples, range(len(examples)))
         while batches:
@@ -188,18 +194,21 @@ class Predictor:
         metrics.record(metrics.TOKENS, sum(tokens), self._labels)
         metrics.record(metrics.PADDED_TOKENS, len(tokens) * max(tokens), self._labels)
 
-    def _cut(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[int]]:
-        """The examples ``which`` in batches, by their numbers."""
-        some = [examples[i] for i in which]
-        batches = cut(
-            [one.length for one in some],
-            budget=self._budget,
-            extras=[one.extra for one in some],
-            groups=[one.group for one in some],
+    def batches(self, examples: Sequence[Example], *, budget: int = 0) -> list[list[int]]:
+        """The examples by their numbers in batches, each for one pass through the model: of like length, the longest
+        first. ``budget`` is the most padded tokens of one; 0, or more than this Predictor's own, takes that."""
+        return cut(
+            [one.length for one in examples],
+            budget=min(budget or self._budget, self._budget),
+            extras=[one.extra for one in examples],
+            groups=[one.group for one in examples],
             equal_lengths=self._task.equal_lengths,
             batch_cost=self._batch_cost,
         )
-        return [[which[i] for i in batch] for batch in batches]
+
+    def _cut(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[int]]:
+        """The examples ``which`` in batches, by their numbers."""
+        return [[which[i] for i in batch] for batch in self.batches([examples[i] for i in which])]
 
     def _forward(self, examples: Sequence[Example]) -> list[Output | Failure] | None:
         """One batch through the model; None where memory ran out."""

@@ -58,15 +58,19 @@ class Columns:
             if name not in found and other is not None and self._there(other, there):
                 found.append(other)
             elif name not in found:
-                of = f" and no {'.'.join(self.path(other))!r} to make it of" if other else ""
+                of = f" and no {self.called(other)!r} to make it of" if other else ""
                 raise UsageError(
-                    f"{uri} has no column {'.'.join(self.path(name))!r}{of}, which the task needs as {name!r}; "
+                    f"{uri} has no column {self.called(name)!r}{of}, which the task needs as {name!r}; "
                     f"it has: {', '.join(there) or 'none'}. Name the right one with --map {other or name}=COLUMN",
                 )
         return tuple(dict.fromkeys(found))
 
     def _there(self, name: str, there: Sequence[str]) -> bool:
         return self.path(name)[0] in there
+
+    def called(self, name: str) -> str:
+        """What a table calls the column ``name``."""
+        return ".".join(self.path(name))
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -215,15 +219,7 @@ class _TableReader:
     def _typed(self, one: Mapping[str, object], rows: Sequence[Mapping[str, object] | RowError]) -> pa.Table:
         """The slice's rows as a table with the declared types; rows that do not fit carry their failure."""
         names = (*self._columns.all, "uri") if one["named"] else self._columns.all
-        failures: list[Failure | None] = [row.failure("table") if isinstance(row, RowError) else None for row in rows]
-        arrays: dict[str, pa.Array] = {}
-        for name in names:
-            values = [None if isinstance(row, RowError) else row.get(name) for row in rows]
-            if name in SENSED.values():
-                values = [_located(value, str(one["uri"])) for value in values]
-            if name in self._columns.needs:
-                self._check_there(name, rows, failures)
-            arrays[name] = _array(name, values, failures)
+        arrays, failures = typed(rows, names, self._columns, table=str(one["uri"]))
         count, first = len(rows), one["first"]
         assert isinstance(first, int)
         uri, source = str(one["uri"]), str(one["source"])
@@ -239,16 +235,36 @@ class _TableReader:
         }
         return pa.table(table)
 
-    def _check_there(
-        self, name: str, rows: Sequence[Mapping[str, object] | RowError], failures: list[Failure | None]
-    ) -> None:
-        """Sets the failure of rows that lack a needed value, and what it could be made of."""
-        other = self._columns.instead.get(name, name)
-        for i, row in enumerate(rows):
-            if isinstance(row, RowError) or failures[i] is not None:
-                continue
-            if row.get(name) is None and row.get(other) is None:
-                failures[i] = RowError(Code.ENCODE_FAILED, f"the column {other!r} is null").failure("table")
+
+def typed(
+    rows: Sequence[Mapping[str, object] | RowError], names: Sequence[str], columns: Columns, *, table: str = ""
+) -> tuple[dict[str, pa.Array], list[Failure | None]]:
+    """The columns ``names`` of rows with their declared types, and why a row has none.
+
+    ``table``: where the rows come from; the paths of images are told from its folder on.
+    """
+    failures: list[Failure | None] = [row.failure("table") if isinstance(row, RowError) else None for row in rows]
+    arrays: dict[str, pa.Array] = {}
+    for name in names:
+        values = [None if isinstance(row, RowError) else row.get(name) for row in rows]
+        if name in SENSED.values():
+            values = [_located(value, table) for value in values]
+        if name in columns.needs:
+            _check_there(name, rows, columns, failures)
+        arrays[name] = _array(name, values, failures)
+    return arrays, failures
+
+
+def _check_there(
+    name: str, rows: Sequence[Mapping[str, object] | RowError], columns: Columns, failures: list[Failure | None]
+) -> None:
+    """Sets the failure of rows that lack a needed value, and what it could be made of."""
+    other = columns.instead.get(name, name)
+    for i, row in enumerate(rows):
+        if isinstance(row, RowError) or failures[i] is not None:
+            continue
+        if row.get(name) is None and row.get(other) is None:
+            failures[i] = RowError(Code.ENCODE_FAILED, f"the column {other!r} is null").failure("table")
 
 
 def _located(value: object, table: str) -> object:
@@ -261,17 +277,21 @@ def _located(value: object, table: str) -> object:
     return f"{table.rpartition('/')[0]}/{value}" if "/" in table else value
 
 
+_NOT_OF_TYPE = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
+"""What Arrow raises for a value of another type; the last for half a surrogate pair, which JSON can hold."""
+
+
 def _array(name: str, values: list[object], failures: list[Failure | None]) -> pa.Array:
     """The column with its declared type; values that do not fit set their row's failure and become null."""
     kind = COLUMNS[name].type
     try:
         return pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except _NOT_OF_TYPE:
         pass  # one value at a time, to name the rows that do not fit
     for i, value in enumerate(values):
         try:
             pa.array([value], kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        except _NOT_OF_TYPE as error:
             message = f"the column {name!r} is not {kind}"
             failures[i] = failures[i] or RowError(Code.ENCODE_FAILED, message, detail=str(error)).failure("table")
             values[i] = None
@@ -295,6 +315,11 @@ def _parse(line: bytes, ordinal: int, columns: Columns) -> dict[str, object] | R
         return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not JSON", detail=str(error))
     if not isinstance(value, dict):
         return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not a JSON object")
+    return picked(value, columns)
+
+
+def picked(value: Mapping[str, object], columns: Columns) -> dict[str, object]:
+    """What a row in JSON has of ``columns`` and ``uri``, by our names; nulls are left out."""
     names = ("uri", *columns.all)
     return {name: found for name in names if (found := _dig(value, columns.path(name))) is not None}
 

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from tests.gloo import Workers
 
 #: The session's scratch folder. Short, because Ray puts sockets below it and a socket's path has at most 107 bytes.
@@ -45,12 +48,26 @@ for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "AWS_PROFILE", "MLFLOW_EXPERIMENT_
 settings.register_profile("manta", deadline=None)  # how long an example takes is the machine's matter
 settings.load_profile("manta")
 
+SERVING = "tests/jobs/serving/"
 TinyFolder = Callable[[str, str], Path]
 
 
 def pytest_unconfigure() -> None:
     """Takes the scratch folder away at the end: each of pytest-xdist's processes has its own."""
     shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+class _ByFile(LoadFileScheduling):
+    """Tests of one file go to one process; so do those of an endpoint, which takes long to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return SERVING if file.startswith(SERVING) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """How pytest-xdist deals out tests."""
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

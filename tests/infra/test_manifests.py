@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 import ray
 import yaml
 
+from jobs.serve import GRACE_S
+from jobs.serving.config import read_config
 from stages.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +161,10 @@ def test_serve_configs_are_valid_and_the_same() -> None:
     assert application.import_path == "jobs.serving.deployed:build"
     config = DOCUMENTS["rayservice.yaml:ConfigMap:manta-serve"]["data"]["serve.yaml"]
     assert yaml.safe_load(config) == yaml.safe_load((INFRA / "serve/serve.yaml").read_text())
+    endpoint = read_config(str(INFRA / "serve/serve.yaml")).sections.serve
+    assert ours["http_options"]["request_timeout_s"] == endpoint.timeout_s + GRACE_S
+    module, _, name = ours["applications"][0]["import_path"].partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
     pod = service["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
     places = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert str(Path(application.args["config"]).parent) in places

@@ -36,8 +36,8 @@ from stages.ledger import Ledger
 from stages.storage import open_storage
 
 NAMES = [
-    "layoutlmv2", "layoutlmv2_train", "ocr", "overhead", "pages", "predict", "receipts", "resume", "scale", "shares",
-    "train",
+    "layoutlmv2", "layoutlmv2_train", "ocr", "overhead", "pages", "predict", "receipts", "resume", "scale", "serve",
+    "shares", "train",
 ]  # fmt: skip
 
 

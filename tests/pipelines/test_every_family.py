@@ -10,7 +10,6 @@ import functools
 import importlib
 import inspect
 import io
-import json
 import math
 import random
 import subprocess
@@ -23,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sample_rows import SHORT, SIZES, gold_row, sample_rows
+from sample_rows import LENGTHS, SIZES, gold_row, mask_of, sample_rows
 
 from pipelines import Checkpoint, Task, families, family
 from stages.base import OpenStages, Row
@@ -37,8 +36,6 @@ TASKS = [pytest.param(name, task, id=f"{name}/{task.name}") for name in families
 TRAINABLE = [each for each in TASKS if each.values[1].metric is not None]
 FOLDED = [each for each in TASKS if each.values[1].combines]
 KEY = ("uri", "source", "page", "record")
-LENGTHS = {"causal-lm": SHORT, "entity-span-classification": (1, 2, 4, 6, 9, 3)}
-"""Tasks that refuse what is longer than the model, or of which transformers by hand has no windows."""
 
 
 @pytest.fixture
@@ -57,13 +54,6 @@ def opened(task_type: type[Task], folder: str, budget: int = 0) -> Predictor:
 def rows_of(task: Task, seed: int = 0) -> list[Row]:
     sizes = LENGTHS.get(task.name, SIZES)
     return sample_rows(type(task), seed=seed, sizes=sizes, mask=mask_of(task.checkpoint.path))
-
-
-@functools.cache
-def mask_of(folder: str) -> str:
-    tokenizer = Path(folder, "tokenizer_config.json")
-    told = json.loads(tokenizer.read_text()) if tokenizer.exists() else {}
-    return told.get("mask_token") or "[MASK]"
 
 
 def references() -> dict[str, object]:
