@@ -26,7 +26,7 @@ from jobs.bench.common.turns import Contender, in_turn
 from stages.hardware import native_bfloat16, pick_device
 
 CLIENTS = 32
-REQUESTS, QUICK = 400, 48
+REQUESTS, QUICK = 240, 48
 OURS, PEER = "manta serve", "FastAPI + transformers.pipeline"
 MARKS = {"float32": 1.2, "bfloat16": 3.0}
 """Times the peer's answers a second, which computes in float32."""
