@@ -128,7 +128,7 @@ def test_killed_workers_and_drivers_leave_no_trace_in_the_curve(gloo, tiny, tmp_
     plain processes."""
     data, held_out = write(tmp_path / "a.parquet", learnable(120, 2)), write(tmp_path / "b.parquet", learnable(8, 3))
     folder, output = str(tiny(FAMILY, TASK)), f"{s3}/out"
-    how = {"epochs": 40, "token_budget": 96, "checkpoint_steps": 60, "evaluate_steps": 130, "learning_rate": 1e-3}
+    how = {"epochs": 55, "token_budget": 96, "checkpoint_steps": 60, "evaluate_steps": 130, "learning_rate": 1e-3}
     sets = [part for name, value in how.items() for part in ("--set", f"train.{name}={value}")]
     words = ("--data", data, "--eval-data", held_out, "--checkpoint", folder, "--workers", "2", *sets)
 
