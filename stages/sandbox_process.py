@@ -27,6 +27,8 @@ _CHECK_EVERY_S = 0.03
 _SAID_BYTES = 4_000
 _END_S = 10.0
 """Longest wait for the guard to have killed and cleaned up; it takes milliseconds unless the machine hangs."""
+_STARTS = 3
+"""How often a child is started that somebody kills while it starts."""
 
 _BOOT = """import sys, json
 sys.path[:] = json.loads(sys.argv[1])
@@ -106,8 +108,19 @@ class Child:
             os.close(errors)
 
     @classmethod
-    def start(cls, target: str, settings: Mapping[str, Value], limits: SandboxLimits, reads: tuple[str, ...]) -> Child:
-        """A child whose target has loaded. Raises RuntimeError with its last words when that fails."""
+    def start(
+        cls,
+        target: str,
+        settings: Mapping[str, Value],
+        limits: SandboxLimits,
+        reads: tuple[str, ...],
+        *,
+        tries: int = _STARTS,
+    ) -> Child:
+        """A child whose target has loaded; one that is killed before that had read nothing yet: another is started.
+
+        Raises RuntimeError with its last words when that fails.
+        """
         readable = readable_paths(target, reads)
         child = cls(import_paths(target), limits)
         hello: dict[str, Value] = {
@@ -122,7 +135,10 @@ class Child:
             frames.send(child._channel, "hello", hello, wait=child._wait_to_send)
             child._ready(*frames.receive(child._channel, frames.FrameLimits(), wait=child._wait_to_receive))
         except (ExcessError, frames.ClosedError, frames.FrameError) as error:
-            raise RuntimeError(f"the sandbox of {target} does not start: {error}\n{child.end()}") from error
+            said = child.end()
+            if tries > 1 and isinstance(error, frames.ClosedError) and child.how_it_ended() == "SIGKILL":
+                return cls.start(target, settings, limits, reads, tries=tries - 1)
+            raise RuntimeError(f"the sandbox of {target} does not start: {error}\n{said}") from error
         except BaseException:
             child.end()
             raise

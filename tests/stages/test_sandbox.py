@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stages.errors import Code, RowError
 from stages.sandbox import Sandbox, SandboxLimits
+from stages.sandbox_process import Child
 from tests.stages.sandboxes import LIMITS, TARGET, ask
 
 
@@ -130,6 +131,28 @@ def test_a_target_that_does_not_load_says_why():
         Sandbox("sandbox_targets:open_broken").call({}, timeout_s=1)
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         Sandbox("no_such_module:open").call({}, timeout_s=1)
+
+
+@pytest.mark.parametrize(("kills", "starts"), [(1, True), (2, True), (3, False)])
+def test_a_child_that_is_killed_while_it_starts_is_started_again(monkeypatch, kills, starts):
+    left, begin = [None] * kills, Child._begin
+
+    def killed(child, timeout_s, total_s):
+        if left:
+            left.pop()
+            child._process.kill()
+        begin(child, timeout_s, total_s)
+
+    monkeypatch.setattr(Child, "_begin", killed)
+    one = Sandbox(TARGET, limits=LIMITS)
+    try:
+        if starts:
+            assert works(one)
+        else:
+            with pytest.raises(RuntimeError, match="does not start"):
+                works(one)
+    finally:
+        one.close()
 
 
 def test_calls_from_threads_do_not_mix(sandbox):
