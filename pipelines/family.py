@@ -195,6 +195,10 @@ class Task(ABC):
         hides. All chance comes from ``random``, so that a training that goes on sees what it would have seen."""
         return example
 
+    def keep_up(self, step: int) -> None:  # noqa: B027 - most tasks look at nothing that their model makes
+        """Brings up to date what follows from the model while it learns, such as vectors that it searches. Called on
+        every rank after each step, and with 0 before the first."""
+
     def loss(self, outputs: Any, labels: Any, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """The loss as a sum over the batch divided by ``num_items``, the global count of labelled items."""
         raise NotImplementedError(f"{self.name} cannot be trained")

@@ -20,7 +20,7 @@ from pipelines.tasks.base_text import TextOptions, TextTask, text_of
 from pipelines.tasks.dense_index import FOLDER
 from pipelines.tasks.padding import IGNORED
 from stages.base import Row
-from stages.errors import Code, RowError
+from stages.errors import CheckpointError, Code, RowError, UsageError
 from stages.examples import Example, Output
 from stages.predictor import row_seed
 
@@ -38,6 +38,19 @@ class OpenOptions(TextOptions):
 
     index: str = ""
     """output folder of the task index, whose passages are the evidence; empty takes the blocks beside the weights"""
+    refresh_steps: int = 0
+    """in training: steps from one embedding of all blocks, by the embedder as it is then, to the next; the first comes
+    before the first step; 0 leaves the blocks the vectors that they came with"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.refresh_steps < 0:
+            raise UsageError(f"task.refresh_steps must be 0 or more, not {self.refresh_steps}")
+        if self.refresh_steps and self.index:
+            raise UsageError(
+                "task.refresh_steps embeds the blocks beside the weights; an index keeps its vectors: leave out "
+                "task.refresh_steps or task.index",
+            )
 
 
 class OpenQuestionAnswering(TextTask):
@@ -85,7 +98,7 @@ class OpenQuestionAnswering(TextTask):
             self.blocks = load_blocks(at_hand(self.checkpoint))
 
     def load_model(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Loads the weights and gives the model its evidence."""
+        """Loads the weights and gives the model its evidence. Raises CheckpointError for blocks without vectors."""
         import torch
 
         from pipelines.realm.retriever import RealmRetriever
@@ -97,6 +110,17 @@ class OpenQuestionAnswering(TextTask):
             gone = torch.tensor([block is None for block in self.blocks])
             vectors = torch.from_numpy(np.array(self.index.vectors)).masked_fill(gone[:, None], 0)
             self.model.block_emb = vectors.to(device, dtype)
+        elif not (self.options.refresh_steps and self.options.allow_random_head):  # else training embeds them
+            self._check_vectors()
+
+    def _check_vectors(self) -> None:
+        vectors, blocks = self.model.block_emb, len(self.blocks)
+        if len(vectors) != blocks or not (vectors.is_meta or bool(vectors.any())):
+            there = f"vectors of {len(vectors)}" if len(vectors) != blocks else "no vectors"
+            raise CheckpointError(
+                f"{self.checkpoint.ref} has {blocks} blocks of evidence but {there}: embed them by training with --set "
+                "task.refresh_steps=1000, or answer from an index (task.index)",
+            )
 
     def encode(self, row: Row) -> list[Example]:
         """One example: the question. In training each is a batch of its own, with its own blocks."""
@@ -155,6 +179,13 @@ class OpenQuestionAnswering(TextTask):
         return {"uri": str(place), "text": self.blocks[place], "score": score}
 
     # ---- training
+
+    def keep_up(self, step: int) -> None:
+        """Embeds all blocks anew every ``refresh_steps``."""
+        from pipelines.realm.refreshing import refresh
+
+        if self.options.refresh_steps and step % self.options.refresh_steps == 0:
+            refresh(self.model, cast("RealmTokenizer", self.tokenizer), self.blocks, self.limit)
 
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
         """Adds ``answers`` (tokens of all accepted ones, each after its length) and ``labels`` (1,), one a question."""
