@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
 import random
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +21,8 @@ from stages.errors import UsageError
 SIZES = (1, 3, 9, 25, 60, 110)
 """Words of a text or page; a tiny checkpoint takes 64 tokens, so the last ones are cut, or read in windows."""
 SHORT = (1, 2, 4, 6)
+LENGTHS = {"causal-lm": SHORT, "entity-span-classification": (1, 2, 4, 6, 9, 3)}
+"""Tasks that refuse what is longer than the model, or of which transformers by hand has no windows."""
 ODD = ["unfurling", "12.50", "Zürich", "東京", "a/b"]
 
 
@@ -121,6 +126,14 @@ def _sample(task: type[Task], rng: random.Random, size: int, number: int, mask: 
         chosen = [*task.reads, *(name for name in task.optional if rng.random() < 0.5)]
         if _admitted(task, chosen):
             return {**key, **{name: values[name] for name in chosen}}
+
+
+@functools.cache
+def mask_of(folder: Path | str) -> str:
+    """The mask token of a checkpoint's tokenizer."""
+    tokenizer = Path(folder, "tokenizer_config.json")
+    told = json.loads(tokenizer.read_text()) if tokenizer.exists() else {}
+    return told.get("mask_token") or "[MASK]"
 
 
 def _masked(words: object, mask: str) -> list[str]:
