@@ -135,14 +135,18 @@ class OpenQuestionAnswering(TextTask):
         ids_BR, relevance_BR = self._retrieve(questions_BP)
         outputs: list[Output] = []
         for n, one in enumerate(examples):
-            question = batch["input_ids"][n : n + 1, : one.length]
-            found, inputs = self.model.read(question, ids_BR[n], relevance_BR[n], None)
+            question, there_R = batch["input_ids"][n : n + 1, : one.length], ids_BR[n] >= 0
+            if not there_R.any():
+                outputs.append({"blocks": np.zeros(0, np.int64)})
+                continue
+            ids_R, relevance_R = ids_BR[n][there_R], relevance_BR[n][there_R]
+            found, inputs = self.model.read(question, ids_R, relevance_R, None)
             best: Any = found
             answer = inputs.input_ids[best.block_idx][int(best.start_pos) : int(best.end_pos) + 1]
             told = {
                 "answer": answer,
-                "blocks": ids_BR[n],
-                "relevance": relevance_BR[n].float(),
+                "blocks": ids_R,
+                "relevance": relevance_R.float(),
                 "block": best.block_idx[None],
                 "score": best.log_probability.exp()[None].float(),
             }
@@ -150,7 +154,7 @@ class OpenQuestionAnswering(TextTask):
         return outputs
 
     def _retrieve(self, questions_BP: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Numbers and relevance (B, R) of the blocks to read."""
+        """Numbers and relevance (B, R) of the blocks to read; -1 where an index finds fewer."""
         import torch
 
         if self.index is None:
@@ -162,8 +166,13 @@ class OpenQuestionAnswering(TextTask):
         return ids_BR, torch.einsum("brp,bp->br", self.model.block_emb[ids_BR], questions_BP)
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Output]) -> Row:
-        """``answer``, ``score`` (its probability among all spans), ``evidence`` and the ``hits`` that were read."""
+        """``answer``, ``score`` (its probability among all spans), ``evidence`` and the ``hits`` that were read.
+
+        Raises RowError where there are none.
+        """
         output = outputs[0]
+        if not len(output["blocks"]):
+            raise RowError(Code.ENCODE_FAILED, "no evidence was found for the question")
         hits = [self._hit(int(n), float(s)) for n, s in zip(output["blocks"], output["relevance"], strict=True)]
         return {
             "question": row["question"],

@@ -48,17 +48,20 @@ class DenseSearch(DenseTask):
     index: Index
 
     def besides(self) -> str:
-        """The index's content."""
+        """The index's content. Raises UsageError where there is none."""
         from stages.vectors import about
 
-        return about(f"{self.options.index}/{FOLDER}").content if self.options.index else ""
+        return about(self._folder()).content
+
+    def _folder(self) -> str:
+        return f"{self.options.index or at_hand(self.checkpoint)}/{FOLDER}"
 
     def load_processor(self) -> None:
         """Loads tokenizer, configuration and index. Raises UsageError for an index of another model or dimension."""
         from stages.vectors import load
 
         super().load_processor()
-        folder = f"{self.options.index or at_hand(self.checkpoint)}/{FOLDER}"
+        folder = self._folder()
         self.index = load(folder)
         own = "" if not self.options.index else self.checkpoint.content
         self.index.check(checkpoint=own, dimension=self.dimension, folder=folder)

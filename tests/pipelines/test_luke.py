@@ -51,6 +51,9 @@ def test_tokens_are_those_of_the_tokenizer(tiny, name, task, spans, text):
         ({"entity_spans": [[0, 40]]}, "span 0 to 40 is empty or outside the text of 29 characters"),
         ({"entity_spans": [[5, 5]]}, "span 5 to 5 is empty"),
         ({"entity_spans": [[0, 7]], "text": "Beyonce\u0301 lives"}, "cuts the character at 7 in two"),
+        ({"entity_spans": [[0, 1]], "text": "🇩🇪 wins"}, "cuts the character at 1 in two"),
+        ({"entity_spans": [[1, 5]], "text": "👍🏽 here"}, "cuts the character at 1 in two"),
+        ({"entity_spans": [[0, 1]], "text": "हिन्दी"}, "cuts the character at 1 in two"),
         ({"entity_spans": [[0]]}, "is not \\[first character, the one after the last\\]"),
         ({"entity_spans": []}, "0 entity spans"),
         (
