@@ -25,7 +25,7 @@ from stages.base import Row
 FAMILY, TASK = "realm", "open-question-answering"
 SETTINGS = {
     "task.refresh_steps": "68",
-    "train.epochs": "4",
+    "train.epochs": "5",
     "train.learning_rate": "1.5e-4",
     "train.accumulate": "4",
     "train.rates": '{"qa_outputs": 10, "embedder": 0.2}',
