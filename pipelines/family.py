@@ -97,6 +97,8 @@ class Task(ABC):
     """What else it is judged by."""
     equal_lengths: ClassVar[bool] = False
     """True where numbers depend on padding (group norm over time): only equal lengths share a batch."""
+    batch_cost: ClassVar[int] = 0
+    """What one more batch costs the task besides, in tokens: writing takes as many steps for few texts as for many."""
 
     contrasts: ClassVar[bool] = False
     """True where an example's loss depends on the others of its step, which then come from all workers."""

@@ -51,6 +51,7 @@ class Task(Protocol):
     optional: ClassVar[tuple[str, ...]]
     writes: ClassVar[tuple[str, ...]]
     equal_lengths: ClassVar[bool]
+    batch_cost: ClassVar[int]
 
     def load_processor(self) -> None:
         """Tokenizer, label names."""
@@ -197,7 +198,7 @@ class Predictor:
             extras=[one.extra for one in some],
             groups=[one.group for one in some],
             equal_lengths=self._task.equal_lengths,
-            batch_cost=self._batch_cost,
+            batch_cost=self._batch_cost + self._task.batch_cost,
         )
         return [[which[i] for i in batch] for batch in batches]
 
