@@ -137,8 +137,9 @@ def alike(one: object, other: object) -> bool:
     if isinstance(other, dict):
         return isinstance(one, dict) and all(alike(one.get(name), each) for name, each in other.items())
     if isinstance(other, list):
-        pairs = isinstance(one, list) and len(one) == len(other)
-        return pairs and all(alike(*each) for each in zip(one, other, strict=True))  # type: ignore[arg-type]
+        if not isinstance(one, list) or len(one) != len(other):
+            return False
+        return all(alike(each, another) for each, another in zip(one, other, strict=True))
     if isinstance(other, float):
         return isinstance(one, float) and math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return one == other

@@ -119,7 +119,7 @@ def pages_fold_in_any_order(case: Case) -> None:
     pairs = zip(case.rows(), case.opened().predict(case.rows()), strict=True)
     answers = [{**cast("Row", answer), "page": row["page"]} for row, answer in pairs]
     answers += [{**answers[0], "page": 90}, {**answers[-1], "page": 0}]
-    wanted = max(answers, key=lambda answer: (answer["score"], -cast("int", answer["page"])))
+    wanted = max(answers, key=lambda answer: (cast("float", answer["score"]), -cast("int", answer["page"])))
     task = case.task
     for seed in range(5):
         left = random.Random(seed).sample(answers, len(answers))  # noqa: S311

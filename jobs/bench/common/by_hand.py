@@ -26,15 +26,15 @@ def features(folder: Path) -> Work:
     with quiet():
         tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
 
-    @torch.inference_mode()
     def work(rows: Sequence[Row]) -> list[Row]:
         answers: list[Row] = []
-        for some in _batches(rows):
-            texts = [row["text"] for row in some]
-            inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-            there = inputs["attention_mask"][..., None].float()
-            vectors = (model(**inputs).last_hidden_state * there).sum(1) / there.sum(1)
-            answers += [{"vector": vector} for vector in vectors.tolist()]
+        with torch.inference_mode():
+            for some in _batches(rows):
+                texts = [row["text"] for row in some]
+                inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+                there = inputs["attention_mask"][..., None].float()
+                vectors = (model(**inputs).last_hidden_state * there).sum(1) / there.sum(1)
+                answers += [{"vector": vector} for vector in vectors.tolist()]
         return answers
 
     return work
@@ -48,13 +48,13 @@ def translation(folder: Path, prefix: str) -> Work:
     with quiet():
         tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
 
-    @torch.inference_mode()
     def work(rows: Sequence[Row]) -> list[Row]:
         answers: list[Row] = []
-        for some in _batches(rows):
-            inputs = tokenizer([f"{prefix}{row['text']}" for row in some], padding=True, return_tensors="pt")
-            written = tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True)
-            answers += [{"translation": text} for text in written]
+        with torch.inference_mode():
+            for some in _batches(rows):
+                inputs = tokenizer([f"{prefix}{row['text']}" for row in some], padding=True, return_tensors="pt")
+                written = tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True)
+                answers += [{"translation": text} for text in written]
         return answers
 
     return work
@@ -69,24 +69,24 @@ def entities(folder: Path, longest: int) -> Work:
         tokenizer = LukeTokenizer.from_pretrained(folder, task="entity_span_classification")
         model: Any = LukeForEntitySpanClassification.from_pretrained(folder).eval()
 
-    @torch.inference_mode()
     def work(rows: Sequence[Row]) -> list[Row]:
         answers: list[Row] = []
-        for some in _batches(rows):
-            words = [cast("list[str]", row["words"]) for row in some]
-            asked = [_spans(len(each), longest) for each in words]
-            places = [_places(each) for each in words]
-            spans = [
-                [(where[i][0], where[j - 1][1]) for i, j in mine] for where, mine in zip(places, asked, strict=True)
-            ]
-            inputs = tokenizer(
-                [" ".join(each) for each in words], entity_spans=spans, padding=True, return_tensors="pt"
-            )
-            shares = model(**inputs).logits.softmax(-1)
-            answers += [
-                {"entities": _surest(each, mine, share[: len(mine)], model.config.id2label)}
-                for each, mine, share in zip(words, asked, shares, strict=True)
-            ]
+        with torch.inference_mode():
+            for some in _batches(rows):
+                words = [cast("list[str]", row["words"]) for row in some]
+                asked = [_spans(len(each), longest) for each in words]
+                places = [_places(each) for each in words]
+                spans = [
+                    [(where[i][0], where[j - 1][1]) for i, j in mine] for where, mine in zip(places, asked, strict=True)
+                ]
+                inputs = tokenizer(
+                    [" ".join(each) for each in words], entity_spans=spans, padding=True, return_tensors="pt"
+                )
+                shares = model(**inputs).logits.softmax(-1)
+                answers += [
+                    {"entities": _surest(each, mine, share[: len(mine)], model.config.id2label)}
+                    for each, mine, share in zip(words, asked, shares, strict=True)
+                ]
         return answers
 
     return work

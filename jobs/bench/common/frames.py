@@ -82,7 +82,7 @@ def write_realm(folder: Path, blocks: Sequence[str]) -> None:
         model.embedder.cls.dense.bias.zero_()
         model.embedder.cls.LayerNorm.weight.fill_((SHARPNESS / wide) ** 0.5)
         _load(model.reader.realm, bert)
-        last = model.reader.realm.encoder.layer[-1]
+        last: Any = model.reader.realm.encoder.layer[-1]
         for dense in (last.attention.output.dense, last.output.dense):  # adds nothing until it has learned to
             dense.weight.zero_()
         model.save_pretrained(folder)
@@ -102,14 +102,14 @@ def _sizes(bert: BertModel) -> dict[str, Any]:
     return {**known, "num_hidden_layers": bert.config.num_hidden_layers + 1}
 
 
-def _load(model: BertModel, bert: BertModel) -> None:
+def _load(model: Any, bert: BertModel) -> None:  # noqa: ANN401 - a BertModel, whose parts are untyped
     missing, unknown = model.load_state_dict(bert.state_dict(), strict=False)
     assert not unknown, unknown
     last = f"encoder.layer.{bert.config.num_hidden_layers}."
     assert all(name.startswith((last, "pooler.")) for name in missing), missing
 
 
-def _averaging(model: BertModel, bert: BertModel) -> None:
+def _averaging(model: Any, bert: BertModel) -> None:  # noqa: ANN401
     """MiniLM, and the layer that averages."""
     _load(model, bert)
     layer, wide = model.encoder.layer[-1], bert.config.hidden_size
@@ -119,7 +119,6 @@ def _averaging(model: BertModel, bert: BertModel) -> None:
     layer.attention.output.dense.weight.copy_(_scaled(wide, AVERAGE))
     for norm in (layer.attention.output.LayerNorm, layer.output.LayerNorm):
         norm.weight.fill_(1.0)
-    assert model.pooler is not None
     model.pooler.dense.weight.copy_(_scaled(wide, SMALL))
     model.pooler.dense.bias.zero_()
 
