@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from jobs.bench.common.answering import answers
 from jobs.bench.common.ask import Ask
 from jobs.bench.common.learning import Learned, learn
 from jobs.bench.common.machine import versions
@@ -56,13 +57,21 @@ def measure(ask: Ask) -> Report:
             held_out=_write(training[::HELD_OUT], folder / "held-out.parquet"),
             output=folder / "training",
             settings=settings,
+            alone=ask.quick,
         )
-        ours = _labelled(learned, _write(development, folder / "development.parquet"), folder / "run")
+        found = answers(
+            FAMILY,
+            TASK,
+            checkpoint=Path(learned.record.model),
+            table=_write(development, folder / "development.parquet"),
+            output=folder / "run",
+            alone=ask.quick,
+        )
     gold = [_labels(row) for row in development]
     scores = {
         "no entities at all": _score(gold, [[OUTSIDE] * len(one) for one in gold]),
         "each word's most frequent label": _score(gold, most_frequent(kept, development)),
-        "MiniLM, fine-tuned by manta train": _score(gold, ours),
+        "MiniLM, fine-tuned by manta train": _score(gold, [cast("list[str]", row["word_labels"]) for row in found]),
     }
     return _report(ask, learned, scores, settings, (len(kept), len(training) - len(kept), len(development)))
 
@@ -84,17 +93,6 @@ def most_frequent(training: Sequence[Row], rows: Sequence[Row]) -> list[list[str
             counts[word][label] += 1
     best = {word: each.most_common(1)[0][0] for word, each in counts.items()}
     return [[best.get(word, OUTSIDE) for word in _words(row)] for row in rows]
-
-
-def _labelled(learned: Learned, table: str, output: Path) -> list[list[str]]:
-    """What ``manta run`` says of the development sentences."""
-    from jobs.run import run
-
-    result = run(FAMILY, TASK, [table], str(output), checkpoint=learned.record.model)
-    found: list[list[str]] = (
-        result.rows.to_table(columns=["record", "word_labels"]).sort_by("record")["word_labels"].to_pylist()
-    )
-    return found
 
 
 def _score(gold: Sequence[list[str]], ours: Sequence[list[str]]) -> Score:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from jobs.bench.common.answering import answers
 from jobs.bench.common.ask import Ask, tell
 from jobs.bench.common.frames import READ, write_realm
 from jobs.bench.common.guessing import guess
@@ -31,7 +32,7 @@ SETTINGS = {
     "train.rates": '{"qa_outputs": 10, "embedder": 0.2}',
 }
 """What ``manta train --set`` is told."""
-QUICK = {**SETTINGS, "task.refresh_steps": "1", "train.epochs": "1", "train.max_steps": "2"}
+QUICK = {**SETTINGS, "task.refresh_steps": "1", "train.epochs": "1", "train.max_steps": "2", "train.accumulate": "1"}
 TESTED, CHOOSING = 4, 10
 """Every so many questions one is held out for the figures; of the others one, to choose the epoch."""
 BLOCK_WORDS = 48
@@ -76,8 +77,16 @@ def measure(ask: Ask) -> Report:
             held_out=_write(split.choosing, folder / "choosing.parquet"),
             output=folder / "training",
             settings=settings,
+            alone=ask.quick,
         )
-        rows = _answered(learned, _write(split.test, folder / "test.parquet"), folder / "run")
+        rows = answers(
+            FAMILY,
+            TASK,
+            checkpoint=Path(learned.record.model),
+            table=_write(split.test, folder / "test.parquet"),
+            output=folder / "run",
+            alone=ask.quick,
+        )
     found = [[str(hit["text"]) for hit in cast("list[Row]", row["hits"])] for row in rows]
     guesses = [guess(str(one["question"]), texts[0]) for one, texts in zip(split.test, found, strict=True)]
     judged = (
@@ -117,24 +126,13 @@ def _split(questions: Sequence[Row]) -> _Split:
     )
 
 
-def _answered(learned: Learned, table: str, output: Path) -> list[Row]:
-    """What ``manta run`` says to the test questions."""
-    from jobs.run import run
-
-    result = run(FAMILY, TASK, [table], str(output), checkpoint=learned.record.model)
-    rows: list[Row] = result.rows.to_table(columns=["record", "answer", "hits"]).sort_by("record").to_pylist()
-    return rows
-
-
-def _judge(name: str, answers: Sequence[str], split: _Split) -> _Judged:
+def _judge(name: str, said: Sequence[str], split: _Split) -> _Judged:
     from pipelines.tasks.answers import judge
 
     known = {answer.lower() for row in (*split.training, *split.choosing) for answer in _answers(row)}
     gold = [_answers(row) for row in split.test]
-    whole = judge(answers, gold, ("exact_match", "f1"))
-    new = [
-        (one, right) for one, right in zip(answers, gold, strict=True) if not known & {each.lower() for each in right}
-    ]
+    whole = judge(said, gold, ("exact_match", "f1"))
+    new = [(one, right) for one, right in zip(said, gold, strict=True) if not known & {each.lower() for each in right}]
     fresh = (
         judge([one for one, _ in new], [right for _, right in new], ("exact_match",)) if new else {"exact_match": 0.0}
     )

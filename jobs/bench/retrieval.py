@@ -7,13 +7,15 @@ JSON (there, or in ``squad/``), other texts (JSON lines, CoNLL) and, where there
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
+from jobs.bench.common.answering import answers, index
 from jobs.bench.common.ask import Ask, tell
 from jobs.bench.common.frames import write_retribert
 from jobs.bench.common.indexes import Compared, compare, is_exact
@@ -24,11 +26,9 @@ from jobs.bench.common.two_commands import Searched, search_pdfs
 from stages.base import Row
 from stages.vectors import Floats, Index
 
-if TYPE_CHECKING:
-    from jobs.result import Result
-
 FAMILY = "retribert"
-TEXTS, QUICK_TEXTS = 100_000, 600
+TEXTS, QUICK_TEXTS = 100_000, 400
+TURNS = 3
 TOP = 10
 """Hits of a question."""
 ASKED_OF_PDFS = (
@@ -69,61 +69,44 @@ def measure(ask: Ask) -> Report:
         folder = Path(name)
         write_retribert(folder / "start")
         tell(f"{len(squad.questions)} questions are asked of {len(squad.paragraphs)} paragraphs")
-        asked = _ask(folder, squad)
+        asked = _ask(folder, squad, alone=ask.quick)
         texts = short_texts(ask.data, squad.paragraphs, QUICK_TEXTS if ask.quick else TEXTS)
         tell(f"{len(texts):,} texts are embedded")
-        large = _many(folder, texts, asked.vectors, turns=1 if ask.quick else 3)
+        large = _many(folder, texts, asked.vectors, alone=ask.quick)
         searched = None
         if pdfs.is_dir() and not ask.quick:
             searched = search_pdfs(FAMILY, folder / "start", pdfs, ASKED_OF_PDFS, folder)
     return _report(ask, squad, asked, large, searched)
 
 
-def _ask(folder: Path, squad: Squad) -> _Asked:
+def _ask(folder: Path, squad: Squad, *, alone: bool) -> _Asked:
     """Indexes the paragraphs and asks the questions."""
-    numbers = {text: f"paragraph-{n}" for n, text in enumerate(squad.paragraphs)}
-    paragraphs = [{"uri": uri, "text": text} for text, uri in numbers.items()]
+    paragraphs = [{"uri": f"paragraph-{n}", "text": text} for n, text in enumerate(squad.paragraphs)]
     table = _write([{"question": row["question"]} for row in squad.questions], folder / "questions.parquet")
-    _run(folder, "index", _write(paragraphs, folder / "paragraphs.parquet"))
-    search = {"index": str(folder / "index"), "top_k": TOP}
-    hits = cast("list[list[Row]]", _column(_run(folder, "search", table, search), "hits"))
-    vectors = np.array(_column(_run(folder, "features", table), "question_vector"), np.float32)
-    own = [numbers[str(row["text"])] for row in squad.questions]
-    index = Index(folder / "index" / "index")
+    start, output = folder / "start", folder / "index"
+    index(FAMILY, checkpoint=start, table=_write(paragraphs, folder / "paragraphs.parquet"), output=output, alone=alone)
+    search = {"index": str(output), "top_k": TOP}
+    asking = partial(answers, FAMILY, checkpoint=start, table=table, alone=alone)
+    hits = [cast("list[Row]", row["hits"]) for row in asking("search", output=folder / "hits", options=search)]
+    features = asking("features", output=folder / "features")
+    vectors = np.array([row["question_vector"] for row in features], np.float32)
+    found = [[hit["text"] for hit in each] for each in hits]
+    own = [str(row["text"]) for row in squad.questions]
+    flat = Index(output / "index")
     return _Asked(
-        recall={
-            k: float(np.mean([any(hit["uri"] == uri for hit in each[:k]) for each, uri in zip(hits, own, strict=True)]))
-            for k in (1, 5)
-        },
-        exact=sum(is_exact(each, vector, index) for each, vector in zip(hits, vectors, strict=True)),
+        recall={k: float(np.mean([text in texts[:k] for text, texts in zip(own, found, strict=True)])) for k in (1, 5)},
+        exact=sum(is_exact(each, vector, flat) for each, vector in zip(hits, vectors, strict=True)),
         vectors=vectors,
     )
 
 
-def _many(folder: Path, texts: Sequence[str], questions: Floats, *, turns: int) -> _Large:
+def _many(folder: Path, texts: Sequence[str], questions: Floats, *, alone: bool) -> _Large:
     """Indexes many texts exactly and compressed, and asks both."""
     table = _write([{"uri": f"text-{n}", "text": text} for n, text in enumerate(texts)], folder / "texts.parquet")
-    result = _run(folder, "index", table, {"kind": "flat"}, output="large")
-    compared = compare(folder / "large" / "index", folder / "compressed", questions, top_k=TOP, turns=turns)
-    return _Large(texts=len(texts), texts_per_s=result.record.pages_per_second, compared=compared)
-
-
-def _run(
-    folder: Path, task: str, table: str, options: Mapping[str, object] | None = None, *, output: str = ""
-) -> Result:
-    """``manta run``; leaves its output in a folder that is called after the task."""
-    from jobs.run import run
-    from stages.settings import Predict, Settings
-
-    exact = Settings(predict=Predict(dtype="float32"))
-    start, target = str(folder / "start"), str(folder / (output or task))
-    return run(FAMILY, task, [table], target, checkpoint=start, options=options, settings=exact)
-
-
-def _column(result: Result, name: str) -> list[object]:
-    """A column of a run's rows, in the order of its table."""
-    found: list[object] = result.rows.to_table(columns=["record", name]).sort_by("record")[name].to_pylist()
-    return found
+    large, start = folder / "large", folder / "start"
+    speed = index(FAMILY, checkpoint=start, table=table, output=large, options={"kind": "flat"}, alone=alone)
+    compared = compare(large / "index", folder / "compressed", questions, top_k=TOP, turns=1 if alone else TURNS)
+    return _Large(texts=len(texts), texts_per_s=speed, compared=compared)
 
 
 def _write(rows: Sequence[Row], file: Path) -> str:
@@ -174,7 +157,7 @@ def _report(ask: Ask, squad: Squad, asked: _Asked, large: _Large, searched: Sear
             f"{large.texts_per_s:.0f} short texts a second in float32",
             "short texts: paragraphs, captions in two languages, tweets and lines as they stand in the folder, then "
             "windows of words over them; all different",
-            "questions/s of the search alone, vectors at hand; medians of 3",
+            f"questions/s of the search alone, vectors at hand; medians of {TURNS}",
         ),
         versions=versions("faiss-cpu", "torch", "transformers", "ray"),
     )

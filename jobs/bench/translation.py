@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.bench.common.answering import answers
 from jobs.bench.common.ask import Ask
 from jobs.bench.common.captions import Pairs, read_pairs, write_pairs, write_untrained
 from jobs.bench.common.learning import Learned, learn
@@ -51,8 +52,8 @@ def measure(ask: Ask) -> Report:
     """BLEU on the validation captions, and the learning curve."""
     training, validation = read_pairs(ask.data)
     settings, sizes, pieces = (QUICK, QUICK_SIZES, 200) if ask.quick else (SETTINGS, SIZES, PIECES)
-    with tempfile.TemporaryDirectory(prefix="manta-bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="manta-bench-") as scratch:
+        folder = Path(scratch)
         held_out = training[::HELD_OUT]
         kept = [pair for at, pair in enumerate(training) if at % HELD_OUT]
         write_untrained(folder / "start", kept, pieces=pieces, sizes=sizes)
@@ -64,22 +65,24 @@ def measure(ask: Ask) -> Report:
             held_out=write_pairs(held_out, folder / "held-out.parquet"),
             output=folder / "training",
             settings=settings,
+            alone=ask.quick,
         )
         table = write_pairs(validation, folder / "validation.parquet")
         beams = (1,) if ask.quick else (1, BEAMS)
         judged = [_judged("copying the source", [text for text, _ in validation], validation)]
-        judged += [_translated(learned, table, validation, number, folder / f"beams-{number}") for number in beams]
+        for number in beams:
+            rows = answers(
+                FAMILY,
+                TASK,
+                checkpoint=Path(learned.record.model),
+                table=table,
+                output=folder / f"beams-{number}",
+                options={"num_beams": number},
+                alone=ask.quick,
+            )
+            name = f"the trained model, {number} beams" if number > 1 else "the trained model, greedy"
+            judged.append(_judged(name, [str(row["translation"]) for row in rows], validation))
     return _report(ask, learned, judged, validation, settings, (len(kept), len(held_out)))
-
-
-def _translated(learned: Learned, table: str, validation: Pairs, beams: int, output: Path) -> _Judged:
-    """What ``manta run`` makes of the validation captions."""
-    from jobs.run import run
-
-    result = run(FAMILY, TASK, [table], str(output), checkpoint=learned.record.model, options={"num_beams": beams})
-    rows = result.rows.to_table(columns=["record", "translation"]).sort_by("record")
-    name = f"manta run, {beams} beams" if beams > 1 else "manta run, greedy"
-    return _judged(name, rows["translation"].to_pylist(), validation)
 
 
 def _judged(name: str, texts: list[str], validation: Pairs) -> _Judged:

@@ -81,11 +81,10 @@ def test_both_sides_answer_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(row[1] > 0 < row[2] for row in rows)
 
 
-@pytest.mark.usefixtures("ray_local")
 def test_a_translation_is_learnt_and_judged(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = quick("translation", data, monkeypatch)
     scores = cells(report, 0)
-    assert list(scores) == ["copying the source", "manta run, greedy"]
+    assert list(scores) == ["copying the source", "the trained model, greedy"]
     assert all(0 <= score <= 100 for (score,) in scores.values())
     (source, right, _), *_ = report["tables"][1]["rows"]
     assert (source, right) == read_pairs(data)[1][0]
@@ -93,7 +92,6 @@ def test_a_translation_is_learnt_and_judged(data: Path, monkeypatch: pytest.Monk
     assert point[0] > 0
 
 
-@pytest.mark.usefixtures("ray_local")
 def test_entities_are_learnt_and_judged(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = quick("ner", data, monkeypatch)
     scores = cells(report, 0)
@@ -102,7 +100,6 @@ def test_entities_are_learnt_and_judged(data: Path, monkeypatch: pytest.MonkeyPa
     assert 0 <= scores["MiniLM, fine-tuned by manta train"][0] <= 1
 
 
-@pytest.mark.usefixtures("ray_local")
 def test_questions_find_their_texts(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = quick("retrieval", data, monkeypatch)
     ((_, first, fifth, exact),) = report["tables"][0]["rows"]
@@ -113,7 +110,6 @@ def test_questions_find_their_texts(data: Path, monkeypatch: pytest.MonkeyPatch)
     assert recalls[1] > 0.9
 
 
-@pytest.mark.usefixtures("ray_local")
 def test_reading_is_learnt_from_blocks_that_are_embedded_anew(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = quick("realm", data, monkeypatch)
     scores = cells(report, 0)
@@ -188,8 +184,8 @@ def test_blocks_keep_sentences_whole() -> None:
 def test_short_texts_are_different_and_as_many_as_asked_for(data: Path) -> None:
     squad = read_squad("retrieval", data)
     assert (len(squad.paragraphs), len(squad.questions)) == (20, 40)
-    some = short_texts(data, squad.paragraphs, 600)
-    assert len(set(some)) == len(some) == 600
+    some = short_texts(data, squad.paragraphs, 400)
+    assert len(set(some)) == len(some) == 400
     assert some[:20] == squad.paragraphs
     with pytest.raises(UsageError, match="10,000,000 are needed"):
         short_texts(data, squad.paragraphs, 10_000_000)
