@@ -17,6 +17,7 @@ from jobs import run
 from jobs.skeleton import write_skeleton
 from jobs.train import train
 from jobs.training.settings import Train
+from pipelines.checkpoint import resolve
 from pipelines.contract import check_family
 from stages.errors import UsageError
 
@@ -78,36 +79,46 @@ def install(folder: Path, site: Path, *, more: str = "") -> None:
     importlib.invalidate_caches()
 
 
-def everything(name: str, tmp_path: Path, manta) -> list[str]:
-    """Lists, runs, trains, runs what was trained; the labels of the first run."""
+def listed(name: str, manta) -> None:
     code, out, _ = manta("families", "--json")
-    told = next(one for one in json.loads(out) if one["family"] == name)
-    assert (code, [task["task"] for task in told["tasks"]]) == (0, ["features", "text-classification"])
-    assert len(json.loads(out)) == 21
-    checkpoint, table = tmp_path / "tiny", str(tmp_path / "rows.parquet")
+    told = json.loads(out)
+    tasks = next(one["tasks"] for one in told if one["family"] == name)
+    assert (code, [task["task"] for task in tasks]) == (0, ["features", "text-classification"])
+    assert len(told) == 21
+
+
+def answered(name: str, folder: Path) -> list[str]:
+    """Labels that a run gives; leaves its checkpoint and its table in the folder."""
+    checkpoint, table = folder / "tiny", str(folder / "rows.parquet")
     checkpoint.mkdir()
     pipelines.family(name).tiny(checkpoint, "text-classification")
     pq.write_table(pa.table(TEXTS), table)
-    done = run(name, "text-classification", [table], str(tmp_path / "out"), checkpoint=str(checkpoint))
+    done = run(name, "text-classification", [table], str(folder / "out"), checkpoint=str(checkpoint))
     assert done.exit_code == 0
-    output, how = str(tmp_path / "training"), Train(max_steps=2)
-    record = train(name, "text-classification", table, output, checkpoint=str(checkpoint), workers=1, settings=how)
-    assert record.steps == 2
-    assert pipelines.checkpoint.resolve(record.model).content
     return done.rows.to_table(columns=["label"])["label"].to_pylist()
+
+
+def trained(name: str, folder: Path) -> str:
+    """The model of two steps of training, from what ``answered`` has left."""
+    start, output = str(folder / "tiny"), str(folder / "training")
+    table, how = str(folder / "rows.parquet"), Train(max_steps=2)
+    record = train(name, "text-classification", table, output, checkpoint=start, workers=1, settings=how)
+    assert record.steps == 2
+    return record.model
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_family_is_added_as_one_file(one_file, tmp_path, manta):
-    labels = everything(one_file, tmp_path, manta)
-    assert set(labels) <= {"negative", "neutral", "positive"}
+    listed(one_file, manta)
+    assert set(answered(one_file, tmp_path)) <= {"negative", "neutral", "positive"}
     check_family(one_file)
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_family_is_added_by_another_package(package, tmp_path, manta):
-    labels = everything(package, tmp_path, manta)
-    assert set(labels) <= {"NEGATIVE", "NEUTRAL", "POSITIVE"}
+    listed(package, manta)
+    assert set(answered(package, tmp_path)) <= {"NEGATIVE", "NEUTRAL", "POSITIVE"}
+    assert resolve(trained(package, tmp_path)).content
     check_family(package)
 
 

@@ -72,6 +72,20 @@ def test_bad_entities_are_named(tiny, row, message):
     assert caught.value.code is Code.ENCODE_FAILED
 
 
+def test_a_row_with_bad_entities_fails_alone(tiny):
+    task = described(tiny("luke", "features"), "features")
+    rows = [
+        {"text": TEXT, "entity_spans": [[17, 28]], "entity_names": ["Paris"]},
+        {"text": TEXT, "entity_spans": [[17, 99]], "entity_names": ["Paris"]},
+        {"text": TEXT, "entity_spans": [[17, 28]], "entity_names": ["Atlantis"]},
+    ]
+    good, *bad = Predictor(task, Settings(dtype="float32", device="cpu")).open().predict(rows)
+    assert len(good["entity_vectors"]) == 1
+    assert [one.code for one in bad] == [Code.ENCODE_FAILED] * 2
+    assert "outside the text of 29 characters" in bad[0].message
+    assert "'Atlantis' is not in the checkpoint's entity vocabulary" in bad[1].message
+
+
 def test_names_without_places_are_refused_before_anything_starts(tiny):
     with pytest.raises(UsageError, match="entity_spans"):
         described(tiny("luke", "features"), "features").check(["text", "entity_names"])
