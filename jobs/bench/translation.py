@@ -25,9 +25,9 @@ SIZES = {"d_model": 192, "d_kv": 32, "num_heads": 6, "d_ff": 768, "num_layers": 
 QUICK_SIZES = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 32, "num_layers": 1}
 SETTINGS = {
     "train.epochs": "10",
-    "train.learning_rate": "2e-3",
-    "train.token_budget": "1600",
-    "train.evaluate_steps": "200",
+    "train.learning_rate": "1e-3",
+    "train.token_budget": "1000",
+    "train.evaluate_steps": "400",
     "train.rates": '{"shared": 2}',
 }
 """What ``manta train --set`` is told."""
