@@ -17,7 +17,7 @@ from pipelines.realm.tasks import READER
 from pipelines.tasks.answers import judge
 from pipelines.tasks.asking import gold_answers
 from pipelines.tasks.base_text import TextOptions, TextTask, text_of
-from pipelines.tasks.dense_index import FOLDER
+from pipelines.tasks.dense_index import FOLDER, absolute
 from pipelines.tasks.padding import IGNORED
 from stages.base import Row
 from stages.errors import CheckpointError, Code, RowError, UsageError
@@ -44,6 +44,7 @@ class OpenOptions(TextOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "index", absolute(self.index))
         if self.refresh_steps < 0:
             raise UsageError(f"task.refresh_steps must be 0 or more, not {self.refresh_steps}")
         if self.refresh_steps and self.index:

@@ -12,7 +12,7 @@ from pipelines.checkpoint import at_hand
 from pipelines.family import Batch
 from pipelines.tasks.base_text import TextOptions, text_of
 from pipelines.tasks.dense_features import DenseTask
-from pipelines.tasks.dense_index import FOLDER
+from pipelines.tasks.dense_index import FOLDER, absolute
 from stages.base import Row
 from stages.errors import UsageError
 from stages.examples import Example, Output
@@ -32,6 +32,7 @@ class SearchOptions(TextOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "index", absolute(self.index))
         if self.top_k < 1:
             raise UsageError(f"task.top_k must be 1 or more, not {self.top_k}")
 

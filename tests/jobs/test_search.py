@@ -52,8 +52,9 @@ def best(output: Path) -> dict[str, dict]:
     return {row["question"]: row["hits"][0] for row in rows}
 
 
-def test_pdfs_are_indexed_and_searched_by_two_commands(minilm, asked, tmp_path, manta):
-    pdfs, index, hits = tmp_path / "pdfs", tmp_path / "index", tmp_path / "hits"
+def test_pdfs_are_indexed_and_searched_by_two_commands(minilm, asked, tmp_path, manta, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where Ray's workers are not
+    pdfs, index, hits = Path("pdfs"), Path("index"), Path("hits")
     pdfs.mkdir()
     pdf(pdfs / "both.pdf", INVOICE, KITTEN)
     (pdfs / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing")
