@@ -24,18 +24,20 @@ from stages.errors import UsageError
 OWN_TASK = '''
 
 class Shouting(TextClassification):
-    """Classifies texts, and says it loudly: a task that only this package has."""
+    """Classifies what a text is when it is shouted: a task that only this package has."""
 
-    summary = "the label of a text, in capitals"
+    name = "shouting"
+    summary = "the label of a text with an exclamation mark"
 
-    def decode(self, row, examples, outputs):
-        """The label in capitals."""
-        found = super().decode(row, examples, outputs)
-        return {**found, "label": found["label"].upper()}
+    def encode(self, row):
+        """The text, shouted."""
+        return super().encode({**row, "text": text_of(row) + " !"})
 
 
+CLASSES["shouting"] = CLASSES["text-classification"]
 FAMILY = dataclasses.replace(FAMILY, tasks=(Features, Shouting))
 '''
+IMPORTS = "import dataclasses\nfrom pipelines.tasks.base_text import text_of\nfrom pathlib"
 TEXTS = {"text": ["a good film", "a bad one", "nothing"] * 4, "label": ["positive", "negative", "neutral"] * 4}
 
 
@@ -68,7 +70,7 @@ def package(tmp_path, monkeypatch, manta, site) -> str:
 def install(folder: Path, site: Path, *, more: str = "") -> None:
     project = tomllib.loads((folder / "pyproject.toml").read_text())
     (module,) = project["tool"]["setuptools"]["py-modules"]
-    text = (folder / f"{module}.py").read_text().replace("from pathlib", "import dataclasses\nfrom pathlib")
+    text = (folder / f"{module}.py").read_text().replace("from pathlib", IMPORTS)
     (site / f"{module}.py").write_text(text + more)
     told = site / f"{module}-{project['project']['version']}.dist-info"
     told.mkdir(exist_ok=True)
@@ -79,46 +81,46 @@ def install(folder: Path, site: Path, *, more: str = "") -> None:
     importlib.invalidate_caches()
 
 
-def listed(name: str, manta) -> None:
+def listed(name: str, manta) -> list[str]:
+    """The family's tasks as ``manta families`` tells them."""
     code, out, _ = manta("families", "--json")
     told = json.loads(out)
-    tasks = next(one["tasks"] for one in told if one["family"] == name)
-    assert (code, [task["task"] for task in tasks]) == (0, ["features", "text-classification"])
-    assert len(told) == 21
+    assert (code, len(told)) == (0, 21)
+    return [task["task"] for task in next(one["tasks"] for one in told if one["family"] == name)]
 
 
-def answered(name: str, folder: Path) -> list[str]:
+def answered(name: str, task: str, folder: Path) -> list[str]:
     """Labels that a run gives; leaves its checkpoint and its table in the folder."""
     checkpoint, table = folder / "tiny", str(folder / "rows.parquet")
     checkpoint.mkdir()
-    pipelines.family(name).tiny(checkpoint, "text-classification")
+    pipelines.family(name).tiny(checkpoint, task)
     pq.write_table(pa.table(TEXTS), table)
-    done = run(name, "text-classification", [table], str(folder / "out"), checkpoint=str(checkpoint))
+    done = run(name, task, [table], str(folder / "out"), checkpoint=str(checkpoint))
     assert done.exit_code == 0
     return done.rows.to_table(columns=["label"])["label"].to_pylist()
 
 
-def trained(name: str, folder: Path) -> str:
+def trained(name: str, task: str, folder: Path) -> str:
     """The model of two steps of training, from what ``answered`` has left."""
     start, output = str(folder / "tiny"), str(folder / "training")
     table, how = str(folder / "rows.parquet"), Train(max_steps=2)
-    record = train(name, "text-classification", table, output, checkpoint=start, workers=1, settings=how)
-    assert record.steps == 2
+    record = train(name, task, table, output, checkpoint=start, workers=1, settings=how)
+    assert (record.family, record.task, record.steps) == (name, task, 2)
     return record.model
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_family_is_added_as_one_file(one_file, tmp_path, manta):
-    listed(one_file, manta)
-    assert set(answered(one_file, tmp_path)) <= {"negative", "neutral", "positive"}
+    assert listed(one_file, manta) == ["features", "text-classification"]
+    assert set(answered(one_file, "text-classification", tmp_path)) <= {"negative", "neutral", "positive"}
     check_family(one_file)
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_family_is_added_by_another_package(package, tmp_path, manta):
-    listed(package, manta)
-    assert set(answered(package, tmp_path)) <= {"NEGATIVE", "NEUTRAL", "POSITIVE"}
-    assert resolve(trained(package, tmp_path)).content
+    assert listed(package, manta) == ["features", "shouting"]
+    assert set(answered(package, "shouting", tmp_path)) <= {"negative", "neutral", "positive"}
+    assert resolve(trained(package, "shouting", tmp_path)).content
     check_family(package)
 
 
