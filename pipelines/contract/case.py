@@ -40,6 +40,6 @@ class Case:
         return sample_rows(self.kind, seed=seed, sizes=sizes, mask=mask_of(self.folder))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache
 def _opened(case: Case, budget: int) -> Predictor:
     return Predictor(case.task, Predict(dtype="float32", device="cpu", token_budget=budget)).open()
