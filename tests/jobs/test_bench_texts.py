@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,18 @@ def test_entities_are_learnt_and_judged(data: Path, monkeypatch: pytest.MonkeyPa
     assert 0 <= scores["MiniLM, fine-tuned by manta train"][0] <= 1
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """FAISS on one thread: with more, each of its many short loops waits for whatever else the machine does."""
+    import faiss
+
+    own = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(own)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_questions_find_their_texts(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = quick("retrieval", data, monkeypatch)
     ((_, first, fifth, exact),) = report["tables"][0]["rows"]
