@@ -97,6 +97,8 @@ class Task(ABC):
     """What else it is judged by."""
     equal_lengths: ClassVar[bool] = False
     """True where numbers depend on padding (group norm over time): only equal lengths share a batch."""
+    batch_cost: ClassVar[int] = 0
+    """What one more batch costs the task besides, in tokens: writing takes as many steps for few texts as for many."""
 
     contrasts: ClassVar[bool] = False
     """True where an example's loss depends on the others of its step, which then come from all workers."""
@@ -194,6 +196,10 @@ class Task(ABC):
         """A training example with what is drawn anew in each epoch, such as the tokens that masked language modelling
         hides. All chance comes from ``random``, so that a training that goes on sees what it would have seen."""
         return example
+
+    def keep_up(self, step: int) -> None:  # noqa: B027 - most tasks look at nothing that their model makes
+        """Brings up to date what follows from the model while it learns, such as vectors that it searches. Called on
+        every rank after each step, and with 0 before the first."""
 
     def loss(self, outputs: Any, labels: Any, num_items: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN401
         """The loss as a sum over the batch divided by ``num_items``, the global count of labelled items."""

@@ -51,6 +51,7 @@ class Task(Protocol):
     optional: ClassVar[tuple[str, ...]]
     writes: ClassVar[tuple[str, ...]]
     equal_lengths: ClassVar[bool]
+    batch_cost: ClassVar[int]
 
     def load_processor(self) -> None:
         """Tokenizer, label names."""
@@ -203,7 +204,7 @@ class Predictor:
             extras=[one.extra for one in examples],
             groups=[one.group for one in examples],
             equal_lengths=self._task.equal_lengths,
-            batch_cost=self._batch_cost,
+            batch_cost=self._batch_cost + self._task.batch_cost,
         )
 
     def _cut(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[int]]:

@@ -24,8 +24,12 @@ SCRATCH = Path(tempfile.mkdtemp(prefix="manta-"))
 # Before anything imports ray, transformers or mlflow: these read the environment once, and workers inherit it.
 HOME = SCRATCH / "home"
 HOME.mkdir()
+#: Packages that a test installs for this process and for Ray's workers.
+SITE = SCRATCH / "site"
+SITE.mkdir()
 os.environ.update(
     {
+        "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(SITE)))),
         "HOME": str(HOME),
         "XDG_CACHE_HOME": str(HOME / "cache"),
         "HF_HOME": str(HOME / "hf"),
@@ -50,6 +54,12 @@ settings.load_profile("manta")
 
 SERVING = "tests/jobs/serving/"
 TinyFolder = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """A folder of packages that this process's children import, Ray's workers too."""
+    return SITE
 
 
 def pytest_unconfigure() -> None:

@@ -7,15 +7,14 @@ receipt is held out to choose the best epoch, so that the test split is looked a
 
 from __future__ import annotations
 
-import json
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from jobs.bench.common.ask import Ask, tell
+from jobs.bench.common.ask import Ask
+from jobs.bench.common.learning import Learned, learn
 from jobs.bench.common.machine import versions
 from jobs.bench.common.minilm import write_layoutlm
 from jobs.bench.common.receipts import LABELS, Receipt, best_fields, read_receipts, score_fields, write_table
@@ -23,7 +22,6 @@ from jobs.bench.common.report import Cell, Check, Report, Table
 
 if TYPE_CHECKING:
     from jobs.result import Result
-    from jobs.train import TrainRecord
 
 FAMILY, TASK = "layoutlm", "token-classification"
 PUBLISHED = 0.9438
@@ -40,8 +38,6 @@ SETTINGS = {
     "augment.word_dropout": "0.1",
 }
 """What ``manta train --set`` is told."""
-CURVE, EVALUATED = "curve.jsonl", "eval_entity_f1"
-"""What a training leaves of its curve, and the figure in it."""
 QUICK = {**SETTINGS, "train.epochs": "1"}
 QUICK_RECEIPTS = 40
 HELD_OUT = 10
@@ -49,12 +45,10 @@ HELD_OUT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Learned:
+class _Judged:
     """One training and how it does on the test split."""
 
-    record: TrainRecord
-    curve: Sequence[tuple[int, float, float]]
-    """Step, loss, entity F1 on the held-out receipts."""
+    learned: Learned
     spans: float
     exact: float
     letters: float
@@ -71,20 +65,17 @@ def measure(ask: Ask) -> Report:
         write_layoutlm(scratch / "start", LABELS)
         settings = QUICK if ask.quick else SETTINGS
         learned = {
-            name: _learn(scratch / str(boxes), splits, settings, str(scratch / "start"), boxes=boxes)
+            name: _learn(scratch / str(boxes), splits, settings, scratch / "start", boxes=boxes)
             for name, boxes in (("words and boxes", True), ("words alone, all boxes 0", False))
         }
-        seen = _own_ocr(scratch, splits["test"], next(iter(learned.values())).record.model)
+        seen = _own_ocr(scratch, splits["test"], next(iter(learned.values())).learned.record.model)
     return _report(ask, splits, settings, learned, seen)
 
 
 def _learn(
-    place: Path, splits: Mapping[str, Sequence[Receipt]], settings: Mapping[str, str], start: str, *, boxes: bool
-) -> _Learned:
-    from jobs.commands.train import training_for
-    from jobs.config import Given
+    place: Path, splits: Mapping[str, Sequence[Receipt]], settings: Mapping[str, str], start: Path, *, boxes: bool
+) -> _Judged:
     from jobs.run import run
-    from jobs.train import train
 
     place.mkdir()
     tables = {
@@ -93,26 +84,20 @@ def _learn(
         "test": splits["test"],
     }
     files = {name: write_table(some, place / f"{name}.parquet", boxes=boxes) for name, some in tables.items()}
-    told = {"run.family": FAMILY, "run.task": TASK, "run.data": files["train"], "run.output": str(place / "training")}
-    given = {name: Given(value=value) for name, value in told.items()}
-    _, how, augment, options = training_for(None, [f"{name}={value}" for name, value in settings.items()], given)
-    record = train(
+    learned = learn(
         FAMILY,
         TASK,
-        files["train"],
-        str(place / "training"),
-        checkpoint=start,
-        eval_data=files["held_out"],
-        settings=how,
-        augment=augment,
-        options=options,
-        say=tell,
+        start=start,
+        data=files["train"],
+        held_out=files["held_out"],
+        output=place / "training",
+        settings=settings,
     )
-    result = run(FAMILY, TASK, [files["test"]], str(place / "run"), checkpoint=record.model)
-    return _judge(record, result, splits["test"])
+    result = run(FAMILY, TASK, [files["test"]], str(place / "run"), checkpoint=learned.record.model)
+    return _judge(learned, result, splits["test"])
 
 
-def _judge(record: TrainRecord, result: Result, test: Sequence[Receipt]) -> _Learned:
+def _judge(learned: Learned, result: Result, test: Sequence[Receipt]) -> _Judged:
     from seqeval.metrics import f1_score
 
     rows = {row["uri"]: row for row in result.rows.to_table().to_pylist()}
@@ -121,20 +106,7 @@ def _judge(record: TrainRecord, result: Result, test: Sequence[Receipt]) -> _Lea
     found = score_fields(
         {one.name: one.fields for one in test}, {name: best_fields(row["entities"]) for name, row in rows.items()}
     )
-    curve = _curve(Path(record.model).parent / CURVE)
-    return _Learned(record=record, curve=curve, spans=spans, exact=found.exact, letters=found.letters)
-
-
-def _curve(file: Path) -> list[tuple[int, float, float]]:
-    """What the training wrote down: each evaluation, with the last loss that was told before it."""
-    found: list[tuple[int, float, float]] = []
-    loss = math.nan
-    for line in file.read_text(encoding="utf-8").splitlines():
-        point = json.loads(line)
-        loss = point.get("loss", loss)
-        if EVALUATED in point:
-            found.append((point["step"], loss, point[EVALUATED]))
-    return found
+    return _Judged(learned=learned, spans=spans, exact=found.exact, letters=found.letters)
 
 
 def _own_ocr(scratch: Path, test: Sequence[Receipt], model: str) -> Table:
@@ -180,12 +152,12 @@ def _report(
     ask: Ask,
     splits: Mapping[str, Sequence[Receipt]],
     settings: Mapping[str, str],
-    learned: Mapping[str, _Learned],
+    learned: Mapping[str, _Judged],
     seen: Table,
 ) -> Report:
     exact, letters = _ceiling(splits["test"])
     scores: list[tuple[Cell, ...]] = [
-        (name, one.spans, one.exact, one.letters, one.record.seconds["loop"] / 60) for name, one in learned.items()
+        (name, one.spans, one.exact, one.letters, one.learned.minutes) for name, one in learned.items()
     ]
     scores.append(("the labels themselves", 1.0, exact, letters, None))
     scores.append(("LayoutLM base, pretrained on pages, as published", None, PUBLISHED, None, None))
@@ -194,14 +166,7 @@ def _report(
         columns=("what", "strict spans, F1", "fields, exact text, F1", "fields, letters and digits, F1", "minutes"),
         rows=tuple(scores),
     )
-    curves = [
-        Table(
-            title=f"Learning curve, {name}",
-            columns=("step", "loss", "entity F1 on held-out receipts"),
-            rows=tuple(one.curve),
-        )
-        for name, one in learned.items()
-    ]
+    curves = [one.learned.curve_table(f"Learning curve, {name}") for name, one in learned.items()]
     with_boxes, without = learned.values()
     checks = (
         Check(what="entity F1 on the test split, strict spans", figure=with_boxes.spans, mark=0.85, unit=""),

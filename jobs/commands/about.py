@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,8 +43,17 @@ def about(
     logs.use(log_format)
 
 
-def families(as_json: Json = False, quiet: Quiet = False) -> None:
+def families(
+    new: Annotated[
+        str | None, typer.Option("--new", metavar="NAME", help="Write a package with a new family: manta-NAME.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """List families, tasks, default checkpoints and licences."""
+    if new is not None:
+        _new(new, quiet=quiet)
+        return
     from jobs.families import as_json as told
     from jobs.families import task_lines
 
@@ -58,6 +68,15 @@ def families(as_json: Json = False, quiet: Quiet = False) -> None:
     for name, own in itertools.groupby(lines, key=lambda one: one.family):
         _family(name, list(own), wide)
     tell("\n(…) is used where a table has it. Options of a task: manta run FAMILY --task TASK --help")
+
+
+def _new(name: str, *, quiet: bool) -> None:
+    """Writes the skeleton into the working folder, and says what comes next."""
+    from jobs.skeleton import write_skeleton
+
+    folder = write_skeleton(name, Path())
+    answer(str(folder))
+    tell(f"Next: pip install -e {folder}, manta families, pytest {folder}; then change it", quiet=quiet)
 
 
 def _family(name: str, lines: list[TaskLine], wide: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from transformers import set_seed
 
 from jobs.training import checkpoints, model
+from jobs.training.follow import Follower
 from jobs.training.keep import Best, Keeper
 from jobs.training.plan import Outcome, Plan
 from jobs.training.trainer import NotFiniteError, Report, TaskTrainer
@@ -42,6 +43,7 @@ def learn(
         best = Best(**checkpoints.read_notes(start)) if start is not None else Best()
         keeper = Keeper(plan, trainer, scratch, best)
         trainer.notes = lambda: {"metrics": best.metrics, "stale": best.stale}
+        trainer.add_callback(Follower(plan.task))  # before the keeper: what is judged and kept is up to date
         trainer.add_callback(keeper)
         torch.manual_seed(plan.settings.seed + trainer.args.process_index)  # ranks drop different units
         return _outcome(trainer, best, start)

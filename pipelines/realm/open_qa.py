@@ -17,10 +17,10 @@ from pipelines.realm.tasks import READER
 from pipelines.tasks.answers import judge
 from pipelines.tasks.asking import gold_answers
 from pipelines.tasks.base_text import TextOptions, TextTask, text_of
-from pipelines.tasks.dense_index import FOLDER
+from pipelines.tasks.dense_index import FOLDER, absolute
 from pipelines.tasks.padding import IGNORED
 from stages.base import Row
-from stages.errors import Code, RowError
+from stages.errors import CheckpointError, Code, RowError, UsageError
 from stages.examples import Example, Output
 from stages.predictor import row_seed
 
@@ -38,6 +38,20 @@ class OpenOptions(TextOptions):
 
     index: str = ""
     """output folder of the task index, whose passages are the evidence; empty takes the blocks beside the weights"""
+    refresh_steps: int = 0
+    """in training: steps from one embedding of all blocks, by the embedder as it is then, to the next; the first comes
+    before the first step; 0 leaves the blocks the vectors that they came with"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "index", absolute(self.index))
+        if self.refresh_steps < 0:
+            raise UsageError(f"task.refresh_steps must be 0 or more, not {self.refresh_steps}")
+        if self.refresh_steps and self.index:
+            raise UsageError(
+                "task.refresh_steps embeds the blocks beside the weights; an index keeps its vectors: leave out "
+                "task.refresh_steps or task.index",
+            )
 
 
 class OpenQuestionAnswering(TextTask):
@@ -85,7 +99,7 @@ class OpenQuestionAnswering(TextTask):
             self.blocks = load_blocks(at_hand(self.checkpoint))
 
     def load_model(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Loads the weights and gives the model its evidence."""
+        """Loads the weights and gives the model its evidence. Raises CheckpointError for blocks without vectors."""
         import torch
 
         from pipelines.realm.retriever import RealmRetriever
@@ -97,6 +111,17 @@ class OpenQuestionAnswering(TextTask):
             gone = torch.tensor([block is None for block in self.blocks])
             vectors = torch.from_numpy(np.array(self.index.vectors)).masked_fill(gone[:, None], 0)
             self.model.block_emb = vectors.to(device, dtype)
+        elif not (self.options.refresh_steps and self.options.allow_random_head):  # else training embeds them
+            self._check_vectors()
+
+    def _check_vectors(self) -> None:
+        vectors, blocks = self.model.block_emb, len(self.blocks)
+        if len(vectors) != blocks or not (vectors.is_meta or bool(vectors.any())):
+            there = f"vectors of {len(vectors)}" if len(vectors) != blocks else "no vectors"
+            raise CheckpointError(
+                f"{self.checkpoint.ref} has {blocks} blocks of evidence but {there}: embed them by training with --set "
+                "task.refresh_steps=1000, or answer from an index (task.index)",
+            )
 
     def encode(self, row: Row) -> list[Example]:
         """One example: the question. In training each is a batch of its own, with its own blocks."""
@@ -111,14 +136,18 @@ class OpenQuestionAnswering(TextTask):
         ids_BR, relevance_BR = self._retrieve(questions_BP)
         outputs: list[Output] = []
         for n, one in enumerate(examples):
-            question = batch["input_ids"][n : n + 1, : one.length]
-            found, inputs = self.model.read(question, ids_BR[n], relevance_BR[n], None)
+            question, there_R = batch["input_ids"][n : n + 1, : one.length], ids_BR[n] >= 0
+            if not there_R.any():
+                outputs.append({"blocks": np.zeros(0, np.int64)})
+                continue
+            ids_R, relevance_R = ids_BR[n][there_R], relevance_BR[n][there_R]
+            found, inputs = self.model.read(question, ids_R, relevance_R, None)
             best: Any = found
             answer = inputs.input_ids[best.block_idx][int(best.start_pos) : int(best.end_pos) + 1]
             told = {
                 "answer": answer,
-                "blocks": ids_BR[n],
-                "relevance": relevance_BR[n].float(),
+                "blocks": ids_R,
+                "relevance": relevance_R.float(),
                 "block": best.block_idx[None],
                 "score": best.log_probability.exp()[None].float(),
             }
@@ -126,7 +155,7 @@ class OpenQuestionAnswering(TextTask):
         return outputs
 
     def _retrieve(self, questions_BP: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Numbers and relevance (B, R) of the blocks to read."""
+        """Numbers and relevance (B, R) of the blocks to read; -1 where an index finds fewer."""
         import torch
 
         if self.index is None:
@@ -138,8 +167,13 @@ class OpenQuestionAnswering(TextTask):
         return ids_BR, torch.einsum("brp,bp->br", self.model.block_emb[ids_BR], questions_BP)
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Output]) -> Row:
-        """``answer``, ``score`` (its probability among all spans), ``evidence`` and the ``hits`` that were read."""
+        """``answer``, ``score`` (its probability among all spans), ``evidence`` and the ``hits`` that were read.
+
+        Raises RowError where there are none.
+        """
         output = outputs[0]
+        if not len(output["blocks"]):
+            raise RowError(Code.ENCODE_FAILED, "no evidence was found for the question")
         hits = [self._hit(int(n), float(s)) for n, s in zip(output["blocks"], output["relevance"], strict=True)]
         return {
             "question": row["question"],
@@ -155,6 +189,13 @@ class OpenQuestionAnswering(TextTask):
         return {"uri": str(place), "text": self.blocks[place], "score": score}
 
     # ---- training
+
+    def keep_up(self, step: int) -> None:
+        """Embeds all blocks anew every ``refresh_steps``."""
+        from pipelines.realm.refreshing import refresh
+
+        if self.options.refresh_steps and step % self.options.refresh_steps == 0:
+            refresh(self.model, cast("RealmTokenizer", self.tokenizer), self.blocks, self.limit)
 
     def encode_labels(self, row: Row, examples: Sequence[Example]) -> list[Example]:
         """Adds ``answers`` (tokens of all accepted ones, each after its length) and ``labels`` (1,), one a question."""

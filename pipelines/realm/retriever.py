@@ -123,12 +123,16 @@ class RealmRetriever:
 
 def load_blocks(folder: Path) -> Sequence[str]:
     """The evidence texts in a folder. Raises UsageError where there are none."""
+    texts: list[str] = []
     if (folder / PARQUET).is_file():
-        texts: list[str] = pq.read_table(folder / PARQUET, columns=["text"])["text"].to_pylist()
-        return texts
-    if (folder / NPY).is_file():
-        return [_text(block) for block in load_npy(folder / NPY)]
-    raise UsageError(f"no evidence at {folder}: it holds neither {PARQUET} nor {NPY}")
+        texts = pq.read_table(folder / PARQUET, columns=["text"])["text"].to_pylist()
+    elif (folder / NPY).is_file():
+        texts = [_text(block) for block in load_npy(folder / NPY)]
+    else:
+        raise UsageError(f"no evidence at {folder}: it holds neither {PARQUET} nor {NPY}")
+    if not texts:
+        raise UsageError(f"no evidence at {folder}: its table of blocks is empty")
+    return texts
 
 
 def save_blocks(texts: Sequence[str], folder: Path) -> None:

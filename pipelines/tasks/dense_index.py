@@ -95,6 +95,11 @@ class DenseIndex(DenseTask):
         renew(f"{output}/{FOLDER}", passages, checkpoint=self.checkpoint.content, kind=self.options.kind)
 
 
+def absolute(index: str) -> str:
+    """Where an index lies, for a worker too, which stands in another folder; empty stays empty."""
+    return index if not index or "://" in index else str(Path(index).resolve())
+
+
 def index_texts(task: DenseIndex, texts: Sequence[str], folder: Path) -> None:
     """Indexes texts in this process into ``folder/index``: for few of them, without a run."""
     import pyarrow as pa

@@ -12,7 +12,7 @@ from pipelines.checkpoint import at_hand
 from pipelines.family import Batch
 from pipelines.tasks.base_text import TextOptions, text_of
 from pipelines.tasks.dense_features import DenseTask
-from pipelines.tasks.dense_index import FOLDER
+from pipelines.tasks.dense_index import FOLDER, absolute
 from stages.base import Row
 from stages.errors import UsageError
 from stages.examples import Example, Output
@@ -32,6 +32,7 @@ class SearchOptions(TextOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "index", absolute(self.index))
         if self.top_k < 1:
             raise UsageError(f"task.top_k must be 1 or more, not {self.top_k}")
 
@@ -48,17 +49,20 @@ class DenseSearch(DenseTask):
     index: Index
 
     def besides(self) -> str:
-        """The index's content."""
+        """The index's content. Raises UsageError where there is none."""
         from stages.vectors import about
 
-        return about(f"{self.options.index}/{FOLDER}").content if self.options.index else ""
+        return about(self._folder()).content
+
+    def _folder(self) -> str:
+        return f"{self.options.index or at_hand(self.checkpoint)}/{FOLDER}"
 
     def load_processor(self) -> None:
         """Loads tokenizer, configuration and index. Raises UsageError for an index of another model or dimension."""
         from stages.vectors import load
 
         super().load_processor()
-        folder = f"{self.options.index or at_hand(self.checkpoint)}/{FOLDER}"
+        folder = self._folder()
         self.index = load(folder)
         own = "" if not self.options.index else self.checkpoint.content
         self.index.check(checkpoint=own, dimension=self.dimension, folder=folder)

@@ -6,11 +6,11 @@ L tokens of the longest text of a batch, B texts, E entities of the one that has
 from __future__ import annotations
 
 import itertools
-import unicodedata
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
+import regex
 
 from pipelines.family import Batch
 from pipelines.tasks.base_text import TextTask, text_of
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 MASK = "[MASK]"
 """The entity that stands for an unknown one."""
-_JOINER = "\u200d"
 
 
 class EntityTask(TextTask):
@@ -133,12 +132,21 @@ def read_spans(row: Row, text: str, count: int | None = None) -> list[Span]:
     if not isinstance(spans, list) or not spans or (count is not None and len(spans) != count):
         there = f"{len(spans)} entity spans" if isinstance(spans, list) else "no entity spans"
         raise RowError(Code.ENCODE_FAILED, f"the row has {there}; the task needs {count or 'one or more'}")
+    whole = characters(text)
     for span in spans:
-        _check_span(span, text)
+        _check_span(span, text, whole)
     return [(int(start), int(end)) for start, end in spans]
 
 
-def _check_span(span: object, text: str) -> None:
+def characters(text: str) -> Collection[int]:
+    """Where a character begins, as a reader counts them, and the end (Unicode's extended grapheme clusters,
+    https://unicode.org/reports/tr29): a letter and its accents, an emoji of several code points are one."""
+    if text.isascii() and "\r" not in text:
+        return range(len(text) + 1)
+    return {*(found.start() for found in regex.finditer(r"\X", text)), len(text)}
+
+
+def _check_span(span: object, text: str, whole: Collection[int]) -> None:
     if not isinstance(span, list | tuple) or len(span) != 2 or not all(type(place) is int for place in span):
         raise RowError(Code.ENCODE_FAILED, f"the entity span {span!r} is not [first character, the one after the last]")
     start, end = span
@@ -148,8 +156,7 @@ def _check_span(span: object, text: str) -> None:
             f"the entity span {start} to {end} is empty or outside the text of {len(text)} characters",
         )
     for place in (start, end):
-        after = text[place : place + 1]
-        if after and (unicodedata.combining(after) or _JOINER in text[place - 1 : place + 1] or after == "\ufe0f"):
+        if place not in whole:
             raise RowError(Code.ENCODE_FAILED, f"the entity span {start} to {end} cuts the character at {place} in two")
 
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = 256
 """Longest text in tokens where neither the options nor the checkpoint say one."""
+BATCH_COST = 1500
+"""What one more batch costs, in tokens read: a step of writing takes a time of its own for each batch (T5-small, 32
+steps, one core)."""
 LOGITS = 2**25
 """Most logits (float32: 128 MB) that are held at once when what was written is read once more."""
 _DRAWING = threading.Lock()

@@ -14,7 +14,15 @@ import numpy as np
 
 from pipelines.family import Batch, Metric
 from pipelines.tasks.base_text import TextOptions, TextTask, text_of
-from pipelines.tasks.generating import GenerationOptions, Written, beams_of, load_generation, texts, write
+from pipelines.tasks.generating import (
+    BATCH_COST,
+    GenerationOptions,
+    Written,
+    beams_of,
+    load_generation,
+    texts,
+    write,
+)
 from pipelines.tasks.loss import cross_entropy
 from pipelines.tasks.padding import pad_one
 from pipelines.tasks.sentences import Span, fitting, rejoined, sentences
@@ -57,6 +65,7 @@ class Translation(TextTask):
     options: TranslationOptions
     metric = Metric(name="bleu")
     more_metrics = (Metric(name="generation_length"),)
+    batch_cost = BATCH_COST
     auto_class = "AutoModelForSeq2SeqLM"
     prefix: str
     """What stands before every text."""

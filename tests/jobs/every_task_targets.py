@@ -23,10 +23,10 @@ from jobs.training.plan import Plan
 from jobs.training.settings import Train
 from jobs.training.trainer import TaskTrainer
 from pipelines import Checkpoint, Task, task
+from pipelines.contract.rows import gold_row, sample_rows
 from pipelines.sync_batch_norm import has_batch_norm
 from stages.examples import Example
 from tests.jobs.going_on_targets import Told
-from tests.pipelines.sample_rows import gold_row, sample_rows
 
 ROWS, FEW = 12, 4
 WHOLE = 100_000

@@ -36,8 +36,8 @@ from stages.ledger import Ledger
 from stages.storage import open_storage
 
 NAMES = [
-    "layoutlmv2", "layoutlmv2_train", "ocr", "overhead", "pages", "predict", "receipts", "resume", "scale", "serve",
-    "shares", "train",
+    "layoutlmv2", "layoutlmv2_train", "ner", "ocr", "overhead", "pages", "predict", "realm", "receipts", "resume",
+    "retrieval", "scale", "serve", "shares", "text", "train", "translation",
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_an_unknown_bench_lists_what_there_is() -> None:
         benches.find("predikt")
 
 
-@pytest.mark.parametrize("name", ["layoutlmv2_train", "overhead", "pages", "resume", "scale", "train"])
+@pytest.mark.parametrize("name", ["layoutlmv2_train", "overhead", "pages", "resume", "scale", "text", "train"])
 def test_benches_that_make_their_inputs_refuse_a_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"bench {name} makes its own inputs"):
         benches.bench(name, as_json=False, write=None, data=tmp_path, quick=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.bench.common.minilm import _source, write_layoutlm
+from jobs.bench.common.minilm import package_folder, write_layoutlm
 from jobs.bench.common.receipts import LABELS, best_fields, read_receipts, score_fields, write_table
 from stages.base import Row
 from stages.errors import UsageError
@@ -69,7 +69,7 @@ def test_the_start_reads_words_as_the_text_encoder_does(tmp_path: Path) -> None:
     from transformers import AutoTokenizer, BertModel, LayoutLMForTokenClassification
 
     write_layoutlm(tmp_path, LABELS)
-    ours, theirs = LayoutLMForTokenClassification.from_pretrained(tmp_path), BertModel.from_pretrained(_source())
+    ours, theirs = LayoutLMForTokenClassification.from_pretrained(tmp_path), BertModel.from_pretrained(package_folder())
     ids = AutoTokenizer.from_pretrained(tmp_path)("Total: 9.00 ringgit", return_tensors="pt")
     ours.eval(), theirs.eval()
     assert [ours.config.id2label[number] for number in range(len(LABELS))] == list(LABELS)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from sample_rows import picture, words
 from torch.nn.parallel import DistributedDataParallel
 
 from pipelines import Checkpoint, task
+from pipelines.contract.rows import picture, words
 from stages.base import Row
 
 PAIRS = 10

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 from references_text import REFERENCES
-from sample_rows import sample_rows
 
 import pipelines
 from pipelines import Checkpoint, Task
+from pipelines.contract.rows import sample_rows
 from pipelines.rehearsal import rehearse
 from stages.errors import CheckpointError, Code, Failure, UsageError
 from stages.predict import Predictor

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sample_rows import gold_row, sample_rows
 
 import pipelines
 from pipelines import Checkpoint, Task
+from pipelines.contract.rows import gold_row, sample_rows
 from stages.errors import RowError
 
 TRAINED = ("masked-lm", "pretraining", "text-classification", "multiple-choice")

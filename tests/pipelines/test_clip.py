@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from sample_rows import sample_rows
-from test_every_family import same
 
 from pipelines import Checkpoint, task
+from pipelines.contract.rows import sample_rows
+from pipelines.contract.same import same
 from stages.base import OpenStages
 from stages.columns import COLUMNS
 from stages.errors import UsageError

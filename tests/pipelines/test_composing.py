@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from sample_rows import sample_rows
 from two_parts import write_vit
 
 from pipelines import Checkpoint, family, task
+from pipelines.contract.rows import sample_rows
 from stages.errors import CheckpointError
 from stages.predict import Predictor
 from stages.settings import Predict

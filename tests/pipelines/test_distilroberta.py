@@ -9,10 +9,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from sample_rows import sample_rows
 
 import pipelines
 from pipelines import Checkpoint
+from pipelines.contract.rows import sample_rows
 from stages.errors import UsageError
 from stages.predictor import Predictor
 from stages.settings import Predict as Settings

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_rows import sample_rows
 
 import pipelines
 from pipelines import Checkpoint, Task
+from pipelines.contract.rows import sample_rows
 from pipelines.tasks.padding import IGNORED
 from pipelines.tasks.tiny import WORDS
 from stages.errors import Code, Failure, RowError, UsageError

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from layoutlmv2_small import model, opened
-from sample_rows import sample_rows
 
 import pipelines.layoutlmv2 as ours
 from pipelines import Checkpoint, family, task
+from pipelines.contract.rows import sample_rows
 from stages.errors import Code, RowError
 from stages.examples import pack, unpack
 

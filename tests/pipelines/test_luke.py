@@ -51,6 +51,9 @@ def test_tokens_are_those_of_the_tokenizer(tiny, name, task, spans, text):
         ({"entity_spans": [[0, 40]]}, "span 0 to 40 is empty or outside the text of 29 characters"),
         ({"entity_spans": [[5, 5]]}, "span 5 to 5 is empty"),
         ({"entity_spans": [[0, 7]], "text": "Beyonce\u0301 lives"}, "cuts the character at 7 in two"),
+        ({"entity_spans": [[0, 1]], "text": "🇩🇪 wins"}, "cuts the character at 1 in two"),
+        ({"entity_spans": [[1, 5]], "text": "👍🏽 here"}, "cuts the character at 1 in two"),
+        ({"entity_spans": [[0, 1]], "text": "हिन्दी"}, "cuts the character at 1 in two"),
         ({"entity_spans": [[0]]}, "is not \\[first character, the one after the last\\]"),
         ({"entity_spans": []}, "0 entity spans"),
         (
@@ -67,6 +70,20 @@ def test_bad_entities_are_named(tiny, row, message):
     with pytest.raises(RowError, match=message) as caught:
         task.encode({"text": TEXT, **row})
     assert caught.value.code is Code.ENCODE_FAILED
+
+
+def test_a_row_with_bad_entities_fails_alone(tiny):
+    task = described(tiny("luke", "features"), "features")
+    rows = [
+        {"text": TEXT, "entity_spans": [[17, 28]], "entity_names": ["Paris"]},
+        {"text": TEXT, "entity_spans": [[17, 99]], "entity_names": ["Paris"]},
+        {"text": TEXT, "entity_spans": [[17, 28]], "entity_names": ["Atlantis"]},
+    ]
+    good, *bad = Predictor(task, Settings(dtype="float32", device="cpu")).open().predict(rows)
+    assert len(good["entity_vectors"]) == 1
+    assert [one.code for one in bad] == [Code.ENCODE_FAILED] * 2
+    assert "outside the text of 29 characters" in bad[0].message
+    assert "'Atlantis' is not in the checkpoint's entity vocabulary" in bad[1].message
 
 
 def test_names_without_places_are_refused_before_anything_starts(tiny):

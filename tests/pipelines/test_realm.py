@@ -7,12 +7,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from refreshing_targets import embedded
+from safetensors.torch import load_file, save_file
 
 import pipelines
 from pipelines import Checkpoint
 from pipelines.realm.retriever import load_blocks, load_npy, save_blocks
 from pipelines.tasks.dense_index import index_texts
-from stages.errors import RowError, UsageError
+from stages.errors import CheckpointError, Code, Failure, RowError, UsageError
 from stages.predictor import Predictor
 from stages.settings import Predict as Settings
 
@@ -57,6 +60,79 @@ def test_questions_without_evidence_are_refused_at_the_start(tiny, tmp_path):
     (folder / "block_records.parquet").unlink()
     with pytest.raises(UsageError, match="no evidence at"):
         described(folder, "open-question-answering").load_processor()
+
+
+def test_empty_evidence_is_refused_at_the_start(tiny, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny("realm", "open-question-answering"), folder)
+    save_blocks([], folder)
+    with pytest.raises(UsageError, match="its table of blocks is empty"):
+        described(folder, "open-question-answering").load_processor()
+
+
+def test_blocks_without_vectors_are_refused(tiny, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny("realm", "open-question-answering"), folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "block_emb": weights["block_emb"] * 0}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"59 blocks of evidence but no vectors: .* task.refresh_steps=1000"):
+        predictor(folder)
+    save_blocks(["one", "two"], folder)
+    with pytest.raises(CheckpointError, match="2 blocks of evidence but vectors of 59"):
+        predictor(folder)
+
+
+def predictor(folder, **options) -> Predictor:
+    task = described(folder, "open-question-answering", **options)
+    return Predictor(task, Settings(dtype="float32", device="cpu")).open()
+
+
+def test_a_question_for_which_nothing_is_found_is_an_error_row(tiny, tmp_path, monkeypatch):
+    index_texts(described(tiny("realm", "index"), "index"), ["the dog is red", "Paris is a city"], tmp_path)
+    opened = predictor(tiny("realm", "open-question-answering"), index=str(tmp_path))
+    search = opened._task.index.search
+
+    def nothing_for_the_first(questions, top_k):  # as a compressed index does whose nearest lists are empty
+        places, scores = search(questions, top_k)
+        places[0] = -1
+        return places, scores
+
+    monkeypatch.setattr(opened._task.index, "search", nothing_for_the_first)
+    failed, answered = opened.predict([{"question": "What is red?"}, {"question": "What is red?"}])
+    assert isinstance(failed, Failure)
+    assert (failed.code, failed.message) == (Code.ENCODE_FAILED, "no evidence was found for the question")
+    assert len(answered["hits"]) == 2
+
+
+def test_blocks_are_embedded_anew_as_often_as_asked_for(tiny):
+    folder = tiny("realm", "open-question-answering")
+    task = described(folder, "open-question-answering", refresh_steps=5)
+    task.load_processor()
+    task.load_model(torch.device("cpu"), torch.float32)
+    first = task.model.block_emb.clone()
+    with torch.no_grad():
+        task.model.embedder.cls.dense.weight.mul_(-1)
+    task.keep_up(4)
+    assert torch.equal(task.model.block_emb, first)
+    task.keep_up(5)
+    assert not torch.allclose(task.model.block_emb, first, atol=0.1)
+    with torch.no_grad():
+        task.model.embedder.cls.dense.weight.mul_(-1)
+    task.keep_up(0)
+    torch.testing.assert_close(task.model.block_emb, first, atol=1e-5, rtol=1e-5)
+
+
+def test_ranks_share_the_embedding(gloo, tiny):
+    folder = str(tiny("realm", "open-question-answering"))
+    for vectors in gloo.call(embedded, folder, world=2):
+        torch.testing.assert_close(vectors, embedded(0, folder), atol=1e-6, rtol=1e-6)
+
+
+def test_an_index_keeps_its_vectors(tiny):
+    with pytest.raises(UsageError, match=r"leave out task\.refresh_steps or task\.index"):
+        described(tiny("realm", "open-question-answering"), "open-question-answering", refresh_steps=5, index="there")
+    with pytest.raises(UsageError, match="refresh_steps must be 0 or more"):
+        described(tiny("realm", "open-question-answering"), "open-question-answering", refresh_steps=-1)
 
 
 def test_evidence_comes_from_an_index(tiny, tmp_path):

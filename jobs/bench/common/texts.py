@@ -36,6 +36,15 @@ def texts(count: int) -> Inputs:
     return Inputs(rows=_keyed(made), sha256=_sha256(made))
 
 
+def sentences(count: int, *, words: bool = False) -> Inputs:
+    """Sentences of 3 to 60 words, log-normal about 15, as news and captions have; as ``words`` where asked for."""
+    rng = Random(1789)  # noqa: S311 - text, not secrets
+    drawn = [rng.choices(WORDS, k=min(60, max(3, round(rng.lognormvariate(2.7, 0.6))))) for _ in range(count)]
+    titled = [[first.capitalize(), *rest] for first, *rest in drawn]
+    made: list[Row] = [{"words": each} if words else {"text": " ".join(each) + "."} for each in titled]
+    return Inputs(rows=_keyed(made), sha256=_sha256(made))
+
+
 def pages(count: int) -> Inputs:
     """Pages of 80 to 400 words in lines, each with a question."""
     rng = Random(1318)  # noqa: S311 - text, not secrets

@@ -12,9 +12,9 @@ import soundfile
 from PIL import Image
 
 from pipelines import Task
+from pipelines.contract.rows import sound
 from stages.base import Row
 from stages.columns import FOUND_AS, SENSED
-from tests.pipelines.sample_rows import sound
 
 
 def image(number: int) -> bytes:

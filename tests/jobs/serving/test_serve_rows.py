@@ -19,6 +19,7 @@ from jobs.prepare import Request, prepare
 from jobs.serving.refusals import STATUSES
 from jobs.ways_in import medium
 from pipelines import families, family
+from pipelines.contract.rows import LENGTHS, SIZES, mask_of, sample_rows
 from pipelines.tasks.tiny import WORDS
 from stages.base import OpenStages
 from stages.columns import COLUMNS, FOUND_AS, results_schema
@@ -30,7 +31,6 @@ from stages.write import RunStamp
 from tests import corpus
 from tests.jobs.serving.alike import plain, same
 from tests.jobs.serving.media import FILES, image, table_rows
-from tests.pipelines.sample_rows import LENGTHS, SIZES, mask_of, sample_rows
 
 LABELS = ["a red thing", "something blue", "a house"]
 TASKS = [(name, task.name) for name in families() for task in family(name).tasks]

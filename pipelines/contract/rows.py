@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -117,8 +118,8 @@ def _sample(task: type[Task], rng: random.Random, size: int, number: int, mask: 
     values: Row = {name: make(rng, size) for name, make in COLUMNS.items()}
     values |= {**entities(rng, task.name, str(values["text"])), **candidates(rng, task.name)}
     if "mask" in task.name or task.name == "pretraining":
-        values["words"] = _masked(values["words"], mask)
-        values["boxes"] = boxes(rng, len(values["words"]))
+        masked = _masked(values["words"], mask)
+        values |= {"words": masked, "boxes": boxes(rng, len(masked))}
         values["text"] = " ".join(_masked(str(values["text"]).split(), mask))
         values |= entities(rng, task.name, str(values["text"]))
     key: Row = {"uri": f"table.jsonl#{number}", "source": "1", "page": 1 + number, "record": 0}
@@ -133,7 +134,7 @@ def mask_of(folder: Path | str) -> str:
     """The mask token of a checkpoint's tokenizer."""
     tokenizer = Path(folder, "tokenizer_config.json")
     told = json.loads(tokenizer.read_text()) if tokenizer.exists() else {}
-    return told.get("mask_token") or "[MASK]"
+    return str(told.get("mask_token") or "[MASK]")
 
 
 def _masked(words: object, mask: str) -> list[str]:
@@ -157,11 +158,11 @@ def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
     if task.contrasts:  # pairs
         row = {**{name: COLUMNS[name](random.Random(seed), 4 + seed) for name in task.optional}, **row}
     row = {**row, **{name: COLUMNS[name](rng, 4) for name in ("words",) if "labels" in task.gold and _bare(task, row)}}
-    names = label_names(task.config)
+    names = label_names(cast("Any", task).config)
     answers = _answers(rng, row)
     values: Row = {
         "label": rng.choice(names),
-        "labels": [rng.choice(names) for _ in row.get("words", "x")],
+        "labels": [rng.choice(names) for _ in range(_count(row, "words"))],
         "score": rng.random(),
         "answers": answers,
         "answer_starts": [str(row["text"]).find(answers[0])] if "text" in row else None,
@@ -170,9 +171,15 @@ def gold_row(task: Task, row: Row, *, seed: int = 0) -> Row:
         # Where there is no text to copy, letters that the tiny CTC vocabulary has.
         "text": row.get("text") or rng.choice(["tea", "an oar", "in rain", "the rose"]),
         "translation": " ".join(words(rng, rng.randrange(1, 9))),
-        "choice": rng.randrange(len(row.get("choices", row.get("candidates", "x")))),
+        "choice": rng.randrange(_count(row, "choices", "candidates")),
     }
     return {**row, **{name: values[name] for name in task.gold}}
+
+
+def _count(row: Row, *columns: str) -> int:
+    """How many values the first of the columns has that the row has; 1 without any."""
+    found = next((row[name] for name in columns if name in row), "x")
+    return len(cast("list[object]", found))
 
 
 def _bare(task: Task, row: Row) -> bool:
