@@ -115,9 +115,12 @@ class Layout:
             return [self._reading(stages, READ_CPU + PREDICT_CPU, rows, spread)]
         if not self.on_gpu:
             most = self.settings.predict.workers or self._cores
+            least = (
+                1 if self.takes is None else min(most, self._cores)
+            )  # what is seen or heard is read faster than a model takes it
             return [
                 self._reading(first, READ_CPU, rows, spread),
-                Pool(stages=self._model(threads=1), num_cpus=PREDICT_CPU, workers=(1, most), batch_rows=rows),
+                Pool(stages=self._model(threads=1), num_cpus=PREDICT_CPU, workers=(least, most), batch_rows=rows),
             ]
         gpus = self.settings.predict.workers or int(self.resources.gpus)
         share = min(1.0, PREDICT_CPU * self.resources.cpus / gpus)

@@ -1,5 +1,11 @@
 """SEW-D: speech recognition that squeezes frames and attends as DeBERTa does (Wu et al. 2021,
-https://arxiv.org/abs/2109.06870)."""
+https://arxiv.org/abs/2109.06870).
+
+Texts are read off the best path. There is no beam search with a language model, because no library for it is well
+kept: pyctcdecode, which transformers uses, has had no release since January 2023 and wants NumPy 1; flashlight-text had
+its last one in March 2024, and torchaudio, which wraps it, is in its maintenance phase. Where a language model matters,
+``speech_encoder_decoder`` has one: its decoder.
+"""
 
 from __future__ import annotations
 

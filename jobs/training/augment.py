@@ -1,4 +1,5 @@
-"""What training changes at random in encoded examples: where words stand, and which can be read.
+"""What training changes at random in encoded examples: where words stand, and which can be read; what of a picture is
+seen (augment_pixels.py).
 
 L tokens of an example.
 """
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from jobs.training.augment_pixels import varied
 from jobs.training.settings import Augment
 from stages.examples import Example
 
@@ -31,10 +33,14 @@ class Augmenter:
 
     def __call__(self, example: Example, random: Generator) -> Example:
         """The example, changed."""
+        if "pixels" in example.arrays:
+            example = varied(example, self.settings.image_crop, self.settings.image_flip, random)
+        return self._read(example, random) if "input_ids" in example.arrays else example
+
+    def _read(self, example: Example, random: Generator) -> Example:
+        """The example with other words and boxes."""
         arrays = dict(example.arrays)
-        ids_L = arrays.get("input_ids")
-        if ids_L is None:
-            return example
+        ids_L = arrays["input_ids"]
         stays_L = np.isin(ids_L, list(self.special))
         if "bbox" in arrays:
             arrays["bbox"] = self._moved(arrays["bbox"], stays_L, random)

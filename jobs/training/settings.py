@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from stages.errors import UsageError
@@ -109,14 +109,23 @@ class Augment:
     """all boxes of a page grow or shrink together by up to this share, along each axis: 0.1 is a tenth"""
     word_dropout: float = 0.0
     """share of the tokens that are hidden behind the mask or unknown token; labels stay; between 0 and 1"""
+    image_crop: float = 0.0
+    """up to this share of both sides of a picture or a clip is cut away, anywhere, and the rest scaled up"""
+    image_flip: float = 0.0
+    """how often pictures and clips are mirrored left to right: 0.5 is every other time"""
 
     def __post_init__(self) -> None:
-        _check("augment", self, from_0=("box_jitter", "page_shift"), shares=("page_scale", "word_dropout"))
+        _check(
+            "augment",
+            self,
+            from_0=("box_jitter", "page_shift"),
+            shares=("page_scale", "word_dropout", "image_crop", "image_flip"),
+        )
 
     @property
     def any(self) -> bool:
         """Whether anything is changed."""
-        return bool(self.box_jitter or self.page_shift or self.page_scale or self.word_dropout)
+        return any(asdict(self).values())
 
 
 def _check(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int32]
 
 KEPT = 4096
-"""Texts whose vectors are kept; 4 kB each at 1024 numbers."""
+"""Texts whose tokens and vectors are kept; 4 kB each at 1024 numbers."""
 
 
 class DualTask(SeeingTask):
@@ -45,6 +45,7 @@ class DualTask(SeeingTask):
     def __init__(self, checkpoint: Checkpoint, options: Options | None = None) -> None:
         super().__init__(checkpoint, options)
         self._known: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._tokens: OrderedDict[str, Ids] = OrderedDict()
 
     def load_processor(self) -> None:
         """Loads the image processor and the tokenizer."""
@@ -59,8 +60,13 @@ class DualTask(SeeingTask):
 
     def tokenise(self, text: str) -> Ids:
         """The tokens of a text, cut at the limit."""
-        encoding = self.tokenizer(text, truncation=True, max_length=self.limit, verbose=False)
-        return np.asarray(encoding["input_ids"], np.int32)
+        ids = self._tokens.get(text)
+        if ids is None:
+            encoding = self.tokenizer(text, truncation=True, max_length=self.limit, verbose=False)
+            ids = self._tokens[text] = np.asarray(encoding["input_ids"], np.int32)
+            if len(self._tokens) > KEPT:
+                self._tokens.popitem(last=False)
+        return ids
 
     def text_batch(self, examples: Sequence[Example]) -> Batch:
         """``input_ids`` and ``attention_mask`` (B, L) of examples that are texts."""

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -25,7 +26,7 @@ from jobs.bench.common.finished import STAMP, listed, write_output
 from jobs.bench.common.quality import quality
 from jobs.bench.common.readers import ReadPath, Trial
 from jobs.bench.common.report import Check, Report, Table, shown
-from jobs.bench.common.steady import steady
+from jobs.bench.common.steady import pace, steady
 from jobs.bench.common.turns import Contender, in_turn
 from jobs.bench.common.written import HEAD, write_section
 from jobs.bench.predict import CALL_ROWS
@@ -36,8 +37,9 @@ from stages.ledger import Ledger
 from stages.storage import open_storage
 
 NAMES = [
-    "layoutlmv2", "layoutlmv2_train", "ner", "ocr", "overhead", "pages", "predict", "realm", "receipts", "resume",
-    "retrieval", "scale", "serve", "shares", "text", "train", "translation",
+    "digits", "layoutlmv2", "layoutlmv2_train", "lines", "media", "motion", "ner", "ocr", "overhead", "pages",
+    "predict", "realm", "receipts", "resume", "retrieval", "scale", "serve", "shapes", "shares", "text", "train",
+    "translation",
 ]  # fmt: skip
 
 
@@ -68,11 +70,18 @@ def test_every_bench_has_measure_and_says_what_it_is(name: str) -> None:
 
 
 def test_an_unknown_bench_lists_what_there_is() -> None:
-    with pytest.raises(UsageError, match=r"no bench 'predikt' \(did you mean 'predict'\?\); there are: layoutlmv2"):
+    with pytest.raises(
+        UsageError, match=r"no bench 'predikt' \(did you mean 'predict'\?\); there are: digits, layoutlmv2"
+    ):
         benches.find("predikt")
 
 
-@pytest.mark.parametrize("name", ["layoutlmv2_train", "overhead", "pages", "resume", "scale", "text", "train"])
+MAKES_ITS_OWN = [
+    "layoutlmv2_train", "lines", "media", "motion", "overhead", "pages", "resume", "scale", "shapes", "text", "train",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAKES_ITS_OWN)
 def test_benches_that_make_their_inputs_refuse_a_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"bench {name} makes its own inputs"):
         benches.bench(name, as_json=False, write=None, data=tmp_path, quick=True)
@@ -193,6 +202,15 @@ def test_speed_is_counted_from_the_first_parts_to_the_last() -> None:
     assert found.pages_per_second == 8.0
     with pytest.raises(MantaError, match="take more pages"):
         steady(record, began, together=4)
+
+
+def test_pace_counts_what_comes_after_the_first_parts() -> None:
+    moments = [datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC) for second in (0, 1, 3, 6)]
+    committed = [(at, units) for at, units in zip(moments, (5.0, 7.0, 4.0, 2.0), strict=True) for _ in range(2)]
+    assert pace(committed, together=2) == 2 * (4 + 2) / (6 - 1)
+    assert pace(reversed(committed), together=1) == 2 * (7 + 4 + 2) / 6
+    with pytest.raises(MantaError, match="take more files"):
+        pace(committed, together=4)
 
 
 # ---- words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from transformers import pipeline
 from jobs import run
 from stages.errors import UsageError
 from stages.settings import Predict, Settings
+from tests.strangers import bomb
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -31,6 +33,9 @@ def test_images_of_a_folder_and_of_a_table_answer_as_transformers_does(tmp_path,
         image.save(folder / f"{colour}.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     (folder / "notes.txt").write_text("not an image")
+    (folder / "noise.png").write_bytes(random.Random(0).randbytes(5000))
+    (folder / "bomb.png").write_bytes(bomb(60_000))
+    Image.new("RGB", (120_000, 1), "red").save(folder / "line.png")
     (folder / "rows.jsonl").write_text(json.dumps({"image": "blue.png", "candidate_labels": LABELS[:2]}) + "\n")
     stored = {"bytes": (folder / "grey.png").read_bytes(), "path": "grey.png"}  # as the library datasets has it
     pq.write_table(pa.Table.from_pylist([{"image": stored}]), folder / "rows.parquet")
@@ -47,7 +52,7 @@ def test_images_of_a_folder_and_of_a_table_answer_as_transformers_does(tmp_path,
     )
 
     assert result.exit_code == 3
-    assert result.record.errors == {"corrupt": 2}
+    assert result.record.errors == {"corrupt": 3, "page_too_large": 2}
     assert not (tmp_path / "out" / "pages").exists()
     assert result.record.documents.balanced
     rows = {row["uri"].split("/")[-1]: row for row in result.rows.to_table().to_pylist()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import av
 import numpy as np
@@ -11,11 +12,12 @@ import soundfile
 from transformers import pipeline
 
 from jobs import run
-from stages.settings import Predict, Settings
+from stages.settings import Limits, Predict, Settings
+from tests.strangers import hour, no_frames
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
-SETTINGS = Settings(predict=Predict(dtype="float32"))
+SETTINGS = Settings(predict=Predict(dtype="float32"), limits=Limits(seconds=60))
 
 
 def test_recordings_of_a_folder_and_of_a_table_answer_as_transformers_does(tmp_path, tiny):
@@ -25,6 +27,9 @@ def test_recordings_of_a_folder_and_of_a_table_answer_as_transformers_does(tmp_p
     for number in range(3):
         soundfile.write(folder / f"{number}.wav", 0.3 * np.sin(time * 900 * (number + 1)) * np.sin(5 * time), 8000)
     (folder / "broken.mp3").write_bytes(b"no sound at all")
+    (folder / "noise.wav").write_bytes(random.Random(0).randbytes(5000))
+    (folder / "cut.wav").write_bytes((folder / "0.wav").read_bytes()[:6000])
+    hour(folder / "hour.wav")
     (folder / "rows.jsonl").write_text(json.dumps({"audio": "2.wav"}) + "\n")
     checkpoint = str(tiny("sew_d", "audio-classification"))
 
@@ -32,7 +37,8 @@ def test_recordings_of_a_folder_and_of_a_table_answer_as_transformers_does(tmp_p
         "sew_d", "audio-classification", [str(folder)], str(tmp_path / "out"), checkpoint=checkpoint, settings=SETTINGS
     )
     assert result.exit_code == 3
-    assert result.record.errors == {"corrupt": 1}
+    assert result.record.errors == {"corrupt": 2, "decode_failed": 1, "too_large": 1}
+    assert result.record.documents.balanced
     rows = {row["uri"].split("/")[-1]: row for row in result.rows.to_table().to_pylist()}
     assert sorted(rows) == ["0.wav", "1.wav", "2.wav", "rows.jsonl"]
     classify = pipeline("audio-classification", model=checkpoint, top_k=None)
@@ -44,7 +50,7 @@ def test_recordings_of_a_folder_and_of_a_table_answer_as_transformers_does(tmp_p
     again = run(
         "sew_d", "audio-classification", [str(folder)], str(tmp_path / "out"), checkpoint=checkpoint, settings=SETTINGS
     )
-    assert again.record.documents.skipped == 5
+    assert again.record.documents.skipped == 8
 
 
 def test_videos_of_a_folder(tmp_path, tiny):
@@ -60,6 +66,8 @@ def test_videos_of_a_folder(tmp_path, tiny):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
             container.mux(stream.encode(None))
     (folder / "notes.txt").write_text("no video")
+    (folder / "noise.mp4").write_bytes(random.Random(0).randbytes(5000))
+    no_frames(folder / "none.mkv")
     checkpoint = str(tiny("videomae", "video-classification"))
     result = run(
         "videomae",
@@ -71,7 +79,7 @@ def test_videos_of_a_folder(tmp_path, tiny):
         options={"num_clips": 2, "sample_rate": 2},
     )
     assert result.exit_code == 3
-    assert result.record.errors == {"corrupt": 1}
+    assert result.record.errors == {"corrupt": 2, "empty": 1}
     rows = result.rows.to_table().to_pylist()
     assert len(rows) == 2
     assert rows[0]["score"] != rows[1]["score"]

@@ -294,8 +294,48 @@ def test_words_are_dropped_but_not_their_labels() -> None:
     assert (after["input_ids"][~dropped] == before.arrays["input_ids"][~dropped]).all()
 
 
+def filmed(frames: int, side: int) -> Example:
+    """A clip whose columns of pixels have numbers, other ones in each frame."""
+    columns = np.broadcast_to(np.arange(side, dtype=np.uint8)[None, None, :, None], (frames, side, side, 3))
+    clip = columns + 50 * np.arange(frames, dtype=np.uint8)[:, None, None, None]
+    return Example(arrays={"pixels": clip.reshape(-1), "size": np.array([frames, side, side], np.int32)}, length=9)
+
+
+def test_a_clip_is_cut_and_mirrored_all_frames_alike() -> None:
+    before = filmed(3, 40)
+    whole = before.arrays["pixels"].reshape(3, 40, 40, 3).astype(int)
+    ways = [
+        changed(before, seed, image_crop=0.5, image_flip=0.5).arrays["pixels"].reshape(3, 40, 40, 3).astype(int)
+        for seed in range(20)
+    ]
+    for after in ways:
+        assert np.abs(after - after[0] - 50 * np.arange(3)[:, None, None, None]).max() <= 1, "frames alike"
+        assert after.min() >= 0
+        assert after[0].max() <= 39
+    slopes = [np.diff(after[0, 0, :, 0].astype(float)).mean() for after in ways]
+    assert min(slopes) < -0.5, "mirrored"
+    assert max(slopes) > 0.5, "not mirrored"
+    assert len({round(abs(slope), 2) for slope in slopes}) > 5, "cut to parts of many sizes"
+    assert all(0.45 < abs(slope) <= 1 for slope in slopes)
+    assert (changed(before, image_flip=0.99).arrays["pixels"].reshape(3, 40, 40, 3) == whole[:, :, ::-1]).all()
+    assert changed(before).arrays["pixels"].tobytes() == before.arrays["pixels"].tobytes()
+
+
+def test_a_picture_with_words_has_both_changed() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, 30 * 20 * 3, np.uint8)
+    words = {"input_ids": np.arange(10, 60, dtype=np.int32)}
+    before = Example(arrays={"pixels": pixels, "size": np.array([30, 20], np.int32), **words}, length=7)
+    after = changed(before, image_crop=0.3, word_dropout=0.5).arrays
+    assert after["pixels"].shape == pixels.shape
+    assert after["pixels"].dtype == np.uint8
+    assert (after["pixels"] != pixels).any()
+    assert (after["input_ids"] == 4).any()
+
+
 def test_chance_comes_from_the_seed_alone() -> None:
     one, same, other = (changed(boxed(30), seed, box_jitter=20, word_dropout=0.3).arrays for seed in (1, 1, 2))
     assert all((one[name] == same[name]).all() for name in one)
     assert any((one[name] != other[name]).any() for name in one)
+    assert not np.array_equal(*(changed(filmed(2, 30), seed, image_crop=0.5).arrays["pixels"] for seed in (1, 2)))
+    assert np.array_equal(*(changed(filmed(2, 30), 1, image_crop=0.5).arrays["pixels"] for _ in range(2)))
     assert changed(boxed(5)).arrays["bbox"].tolist() == boxed(5).arrays["bbox"].tolist()

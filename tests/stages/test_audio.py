@@ -18,6 +18,7 @@ from stages.columns import COLUMNS
 from stages.errors import Code
 from stages.settings import Limits, Render, Settings
 from stages.takes import Sound
+from tests.strangers import hour
 
 SETTINGS = Settings(limits=Limits(seconds=20), render=Render(timeout_s=20))
 RATE = 8000
@@ -108,13 +109,7 @@ def test_what_strangers_send_fails_alone_with_its_code(tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros((0, 1)), 16_000)
     (tmp_path / "noise.wav").write_bytes(random.Random(0).randbytes(5000))
     (tmp_path / "page.wav").write_bytes(b"%PDF-1.7 " + bytes(99))
-    header = tmp_path / "hour.wav"
-    soundfile.write(header, np.zeros((16, 1)), RATE, subtype="PCM_U8")
-    long = bytearray(header.read_bytes()[:44])
-    long[4:8], long[40:44] = (28_800_036).to_bytes(4, "little"), (28_800_000).to_bytes(4, "little")
-    header.write_bytes(long)
-    with header.open("r+b") as file:
-        file.truncate(44 + 28_800_000)
+    hour(tmp_path / "hour.wav")
     soundfile.write(tmp_path / "nan.wav", np.full((99, 1), np.nan), RATE, subtype="FLOAT")
     wanted = {
         "good.wav": None,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-import struct
-import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +23,7 @@ from stages.image import See
 from stages.plan import Plan
 from stages.settings import Limits, Render, Settings
 from stages.view import View, viewed
+from tests.strangers import bomb
 
 SETTINGS = Settings(render=Render(dpi=50, max_pixels=2_000_000, timeout_s=20))
 SMALL = View(fit="exact", height=8, width=12)
@@ -80,18 +79,6 @@ def encoded(image: Image.Image, format_: str, **how) -> bytes:
     file = io.BytesIO()
     image.save(file, format_, **how)
     return file.getvalue()
-
-
-def bomb(side: int) -> bytes:
-    """A PNG of side × side black pixels, one bit each, that is small as a file."""
-    rows = zlib.compressobj(9)
-    line = bytes(1 + side // 8)
-    data = b"".join(rows.compress(line) for _ in range(side)) + rows.flush()
-    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", data), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
 
 
 def seen(images: list[bytes | None], view: View = SMALL, **changes) -> list[dict]:

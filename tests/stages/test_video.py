@@ -21,6 +21,7 @@ from stages.takes import Clips
 from stages.video import Watch
 from stages.video_child import chosen
 from stages.view import View
+from tests.strangers import no_frames
 
 SETTINGS = Settings(limits=Limits(seconds=20), render=Render(timeout_s=20, max_pixels=100_000))
 VIEW = View(fit="exact", height=16, width=24)
@@ -128,10 +129,7 @@ def test_what_strangers_send_fails_alone_with_its_code(tmp_path):
     (tmp_path / "page.mp4").write_bytes(b"%PDF-1.7 " + bytes(99))
     soundfile.write(tmp_path / "song.wav", np.zeros(999), 8000)
     (tmp_path / "song.wav").rename(tmp_path / "song.mp4")
-    with av.open(str(tmp_path / "none.mkv"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height = 48, 32
-        container.start_encoding()
+    no_frames(tmp_path / "none.mkv")
     wanted = {
         good.name: None,
         long.name: Code.TOO_LARGE,

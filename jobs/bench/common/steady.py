@@ -1,8 +1,9 @@
-"""A run's speed once it is under way, from the samples in its record."""
+"""A run's speed once it is under way, from the samples in its record or from when its rows were written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,3 +42,16 @@ def steady(record: Mapping[str, object], began: float, together: int = 1) -> Ste
     offset = datetime.fromisoformat(at).timestamp() - startup.get("prepare", 0.0) - began
     first, last = samples[together - 1], samples[-1]
     return Steady(pages=last[1] - first[1], start=first[0] + offset, end=last[0] + offset)
+
+
+def pace(committed: Iterable[tuple[datetime, float]], together: int) -> float:
+    """Units a second from the first ``together`` parts to the last; ``committed``: when each row was written (``at``,
+    the same for all rows of a part) and what it counts. Raises MantaError for a run too short to tell."""
+    parts: defaultdict[datetime, float] = defaultdict(float)
+    for at, units in committed:
+        parts[at] += units
+    times = sorted(parts)
+    if len(times) <= together:
+        raise MantaError(f"the run committed {len(times)} parts only: take more files to tell its speed")
+    first = times[together - 1]
+    return sum(parts[at] for at in times if at > first) / (times[-1] - first).total_seconds()
