@@ -81,7 +81,7 @@ def measure(ask: Ask) -> Report:
 
 def _ask(folder: Path, squad: Squad, *, alone: bool) -> _Asked:
     """Indexes the paragraphs and asks the questions."""
-    paragraphs = [{"uri": f"paragraph-{n}", "text": text} for n, text in enumerate(squad.paragraphs)]
+    paragraphs: list[Row] = [{"uri": f"paragraph-{n}", "text": text} for n, text in enumerate(squad.paragraphs)]
     table = _write([{"question": row["question"]} for row in squad.questions], folder / "questions.parquet")
     start, output = folder / "start", folder / "index"
     index(FAMILY, checkpoint=start, table=_write(paragraphs, folder / "paragraphs.parquet"), output=output, alone=alone)

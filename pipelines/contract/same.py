@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def same(ours: object, theirs: object, where: str = "row") -> None:
         assert ours == theirs, f"{where}: {ours!r} is not {theirs!r}"
 
 
-def _same_lists(ours: object, theirs: list[object] | tuple[object, ...], where: str) -> None:
+def _same_lists(ours: object, theirs: Any, where: str) -> None:  # noqa: ANN401 - a list or tuple, of anything
     assert isinstance(ours, list | tuple), where
     assert len(ours) == len(theirs), f"{where}: {len(ours)} values are not {len(theirs)}"
     if theirs and isinstance(theirs[0], float):

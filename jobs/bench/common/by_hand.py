@@ -67,7 +67,8 @@ def entities(folder: Path, longest: int) -> Work:
 
     with quiet():
         tokenizer = LukeTokenizer.from_pretrained(folder, task="entity_span_classification")
-        model: Any = LukeForEntitySpanClassification.from_pretrained(folder).eval()
+        model: Any = LukeForEntitySpanClassification.from_pretrained(folder)
+        model.eval()
 
     def work(rows: Sequence[Row]) -> list[Row]:
         answers: list[Row] = []

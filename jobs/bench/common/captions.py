@@ -62,8 +62,9 @@ def write_untrained(folder: Path, pairs: Sequence[tuple[str, str]], *, pieces: i
     told: dict[str, Any] = {
         "decoder_start_token_id": 0,
         "task_specific_params": {f"translation_{SOURCE}_to_{TARGET}": {"prefix": ""}},
+        **sizes,
     }
-    config = T5Config(vocab_size=len(tokenizer), initializer_factor=0.5, **sizes, **told)
+    config = T5Config(vocab_size=len(tokenizer), initializer_factor=0.5, **told)
     write_model(folder, "T5ForConditionalGeneration", config, max_new_tokens=WRITTEN)
 
 

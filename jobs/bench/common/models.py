@@ -43,8 +43,9 @@ def t5_small(folder: Path, *, prefix: str, written: int, small: bool = False) ->
     told: dict[str, Any] = {
         "decoder_start_token_id": 0,
         "task_specific_params": {"translation_en_to_de": {"prefix": prefix}},
+        "tie_word_embeddings": False,
     }
-    config = T5Config(tie_word_embeddings=False, **sizes, **told)
+    config = T5Config(**sizes, **told)
     known = dict.fromkeys(["▁", *(f"▁{word}" for word in (*WORDS, *prefix.split())), *CHARACTERS, *CHARACTERS.upper()])
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     others = (f"▁piece{number}" for number in range(config.vocab_size - len(special) - len(known)))
