@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from stages.frames import Value
 
+_STILL = "_pipe"
+"""How FFmpeg's names of its readers for single images end."""
 _CUT = 0.8
 """A video that holds less than this share of the length that its header tells is cut short."""
 
@@ -64,6 +66,8 @@ def clips_of(file: str, wanted: tuple[int, int, int], *, max_s: float, max_pixel
         check_other_type(file)
         raise RowError(Code.CORRUPT, "no reader opens the video", detail=str(error)) from error
     with container:
+        if container.format.name.endswith(_STILL):
+            raise RowError(Code.UNSUPPORTED_TYPE, "the file is an image, not a video")
         try:
             times = _Times.of(container, max_s, max_pixels)
             found = [one for clip in chosen(times.total, *wanted) for one in _frames(container, times, clip)]

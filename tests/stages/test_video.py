@@ -130,6 +130,8 @@ def test_what_strangers_send_fails_alone_with_its_code(tmp_path):
     soundfile.write(tmp_path / "song.wav", np.zeros(999), 8000)
     (tmp_path / "song.wav").rename(tmp_path / "song.mp4")
     no_frames(tmp_path / "none.mkv")
+    for kind in ("png", "jpeg", "webp"):
+        Image.new("RGB", (48, 32), "red").save(tmp_path / f"{kind}.mp4", kind)
     wanted = {
         good.name: None,
         long.name: Code.TOO_LARGE,
@@ -140,6 +142,9 @@ def test_what_strangers_send_fails_alone_with_its_code(tmp_path):
         "page.mp4": Code.UNSUPPORTED_TYPE,
         "song.mp4": Code.UNSUPPORTED_TYPE,
         "none.mkv": Code.EMPTY,
+        "png.mp4": Code.UNSUPPORTED_TYPE,
+        "jpeg.mp4": Code.UNSUPPORTED_TYPE,
+        "webp.mp4": Code.UNSUPPORTED_TYPE,
     }
     rows = watched([tmp_path / name for name in wanted], Clips(view=VIEW, frames=2, every=1, clips=1))
     codes = {name: row["failure"] and row["failure"]["code"] for name, row in zip(wanted, rows, strict=True)}
