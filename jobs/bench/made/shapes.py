@@ -22,11 +22,11 @@ COLOURS = {
     "brown": (120, 75, 40),
 }
 GROUNDS = {"white": (245, 245, 245), "grey": (150, 150, 150), "black": (15, 15, 15)}
-SIZES = {"small": 0.3, "large": 0.42}
+SIZES = {"small": 0.33, "large": 0.42}
 """Radius by name, as a share of the image's side."""
 SIDE = 32
 """Rows and columns of an image, in pixels."""
-_OFF = 0.06
+_OFF = 0.04
 """How far from the middle a figure may stand, as a share of the side."""
 _FINER = 4
 """Edges are drawn so many times as large, and made smooth by scaling down."""
@@ -83,9 +83,7 @@ def png(figure: Figure, random: np.random.Generator, *, side: int = SIDE) -> byt
     """An image file of the figure, somewhere in it, turned a little, its colours a little off."""
     radius = side * SIZES[figure.size] * random.uniform(0.9, 1.1)
     middle = random.uniform(0.5 - _OFF, 0.5 + _OFF, 2) * side
-    mask = drawn(
-        figure.shape, side=side, radius=radius, centre=(middle[0], middle[1]), turn=random.uniform(-0.15, 0.15)
-    )
+    mask = drawn(figure.shape, side=side, radius=radius, centre=(middle[0], middle[1]), turn=random.uniform(-0.1, 0.1))
     image = Image.new("RGB", (side, side), GROUNDS[figure.ground])
     image.paste(COLOURS[figure.colour], (0, 0), mask)
     pixels = np.asarray(image) + random.normal(0, 6, (side, side, 3)) + random.uniform(-15, 15, 3)
