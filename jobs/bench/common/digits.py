@@ -92,7 +92,7 @@ def _varied(one: Spoken, random: np.random.Generator) -> Samples:
 
     changed = soxr.resample(one.samples, one.rate, one.rate / random.uniform(*SPEEDS))
     noise = random.uniform(*NOISE) * random.standard_normal(len(changed))
-    return (changed + noise).astype(np.float32)
+    return np.asarray(changed + noise, np.float32)
 
 
 def _filled(samples: Samples, rate: int, random: np.random.Generator | None = None) -> Samples:

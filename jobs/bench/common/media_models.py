@@ -50,7 +50,8 @@ def _write_tokenizer(folder: Path, sentences: Sequence[str]) -> dict[str, int]:
     )
     learnt.train_from_iterator([one.lower() for one in sentences], trainer)
     model = json.loads(learnt.to_str())["model"]
-    tokenizer = CLIPTokenizer(model["vocab"], [tuple(merge) for merge in model["merges"]], model_max_length=77)
+    merges: Any = [tuple(merge) for merge in model["merges"]]  # annotated as texts, read as pairs
+    tokenizer = CLIPTokenizer(model["vocab"], merges, model_max_length=77)
     tokenizer.save_pretrained(folder)
     return dict(model["vocab"])
 

@@ -49,4 +49,4 @@ def _syllables(random: np.random.Generator, count: int) -> NDArray[np.float32]:
     ]
     rhythm = np.clip(np.sin(2 * np.pi * _SYLLABLES_HZ * random.uniform(0.7, 1.4) * time), 0, None)
     noise = random.normal(0, 0.01, count).astype(np.float32)
-    return (0.15 * rhythm * np.sum(parts, axis=0) + noise).astype(np.float32)
+    return np.asarray(0.15 * rhythm * np.sum(parts, axis=0) + noise, np.float32)
