@@ -98,22 +98,15 @@ class _Run:
                 self._drive(work, self.layout.documents, self._block_rows(documents))
             if tables.num_rows:
                 self._tables(tables, ledger)
-        for parts in _grouped(ledger.reusable(), WAVE):
-            self.books.reused(sum(map(len, parts["rows"].to_pylist())))
+        for parts in _grouped(ledger.reusable(), WAVE, _pages):
+            self.books.reused(_pages(parts))
             self._drive(ReuseWork(parts=parts, records=self.prepared.records), self.layout.reused, PART_ROWS)
 
     def _waves(self, ledger: Ledger) -> Iterator[pa.Table]:
         """What is listed and not done, of many inputs together: each wave starts processes of its own."""
-        held: list[pa.Table] = []
-        rows = 0
-        for todo in self._todo(ledger):
-            held.append(todo)
-            rows += todo.num_rows
-            if rows >= WAVE:
-                yield from _slices(pa.concat_tables(held))
-                held, rows = [], 0
-        if held:
-            yield from _slices(pa.concat_tables(held))
+        for todo in _grouped(self._todo(ledger), WAVE, lambda table: int(table.num_rows)):
+            for start in range(0, todo.num_rows, WAVE):
+                yield todo.slice(start, WAVE)
 
     def _todo(self, ledger: Ledger) -> Iterator[pa.Table]:
         """What is listed and not done, as it is listed."""
@@ -178,20 +171,20 @@ class _Run:
         self.progress.update(self.books.record)
 
 
-def _slices(documents: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, documents.num_rows, WAVE):
-        yield documents.slice(start, WAVE)
-
-
-def _grouped(parts: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:
-    """Tables of parts joined until they hold ``most`` pages."""
+def _grouped(tables: Iterator[pa.Table], most: int, size: Callable[[pa.Table], int]) -> Iterator[pa.Table]:
+    """Tables joined until they hold ``most``, by their ``size``."""
     held: list[pa.Table] = []
-    pages = 0
-    for table in parts:
+    there = 0
+    for table in tables:
         held.append(table)
-        pages += sum(map(len, table["rows"].to_pylist()))
-        if pages >= most:
+        there += size(table)
+        if there >= most:
             yield pa.concat_tables(held)
-            held, pages = [], 0
+            held, there = [], 0
     if held:
         yield pa.concat_tables(held)
+
+
+def _pages(parts: pa.Table) -> int:
+    """Pages of parts that can be reused."""
+    return sum(map(len, parts["rows"].to_pylist()))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from stages.errors import MantaError, UsageError
+from stages.errors import MantaError, UsageError, first_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def _start(address: str | None) -> None:
             ray.init(address=address, **quiet)
             _JOINED.append(address)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(f"no Ray cluster answers at {address}: {_first_line(error)}; see ray status") from error
+            raise UsageError(f"no Ray cluster answers at {address}: {first_line(error)}; see ray status") from error
         return
     # A cluster of our own has no other user: 2.60 would write a token to the home folder for it.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -74,7 +74,7 @@ def _start(address: str | None) -> None:
     except Exception as error:
         # Ray raises a bare Exception where the machine is too busy for it to come up in its 30 seconds.
         raise MantaError(
-            f"Ray did not start here: {_first_line(error)} Is the machine overloaded, or out of memory?"
+            f"Ray did not start here: {first_line(error)} Is the machine overloaded, or out of memory?"
         ) from error
 
 
@@ -108,7 +108,3 @@ def _without_greeting() -> Iterator[None]:
             for line in said.read().splitlines(keepends=True):
                 if b"Set ray log level" not in line:
                     os.write(2, line)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

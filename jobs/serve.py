@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cluster import connect
 from jobs.serving.settings import Endpoint, ServeConfig
-from stages.errors import MantaError, UsageError
+from stages.errors import MantaError, UsageError, first_line
 
 if TYPE_CHECKING:
     from jobs.serving.application import Resolved
@@ -154,7 +154,7 @@ def _why(name: str, error: Exception) -> str:
     status = serve.status().applications.get(name)
     parts = [one.message for one in status.deployments.values() if one.message] if status else []
     lines = [line for part in parts for line in part.splitlines() if line.strip()]
-    return f"the endpoint did not come up: {lines[-1].strip() if lines else str(error).splitlines()[0]}"
+    return f"the endpoint did not come up: {lines[-1].strip() if lines else first_line(error)}"
 
 
 def _check_installed() -> None:

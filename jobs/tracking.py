@@ -34,7 +34,7 @@ from jobs.tracking_store import (
     store_for,
 )
 from pipelines.checkpoint_mlflow import set_defaults
-from stages.errors import UsageError
+from stages.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -188,7 +188,7 @@ class Tracking:
             close_left_behind(client, number, tags)
             return str(client.create_run(number, run_name=name, tags=dict(tags)).info.run_id)
         except (ImportError, OSError, SQLAlchemyError, MlflowException) as error:
-            cause = str(error).splitlines()[0][:300]
+            cause = first_line(error, 300)
             raise UsageError(
                 f"the MLflow store {redact(self.store.uri)} cannot be used: {redact(cause)}; "
                 "set MLFLOW_TRACKING_URI to one that can",
@@ -244,7 +244,7 @@ class Tracking:
         except Exception as error:  # noqa: BLE001 - the store's client raises what it likes; every one is told
             if not self._told:
                 self._told, _LOG.disabled = True, False
-                _LOG.warning("MLflow misses something of run %s: %s", self.run_id, redact(str(error).splitlines()[0]))
+                _LOG.warning("MLflow misses something of run %s: %s", self.run_id, redact(first_line(error)))
 
 
 def attach(output: str, run_id: str, name: str, file: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jobs.tracking_store import redact
 from pipelines.checkpoint import content_files, resolve
-from stages.errors import MantaError, UsageError
+from stages.errors import MantaError, UsageError, first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -77,5 +77,4 @@ def _api() -> HfApi:
 
 def _line(error: Exception) -> str:
     """The first line of an error, without the token."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return redact(first.replace(os.environ["HF_TOKEN"], "***"))[:300]
+    return redact(first_line(error).replace(os.environ["HF_TOKEN"], "***"))[:300]

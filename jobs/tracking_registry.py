@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from jobs.tracking_store import redact
 from pipelines.family import Metric
-from stages.errors import MantaError, UsageError
+from stages.errors import MantaError, UsageError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,7 +65,9 @@ def check_name(client: MlflowClient, name: str) -> None:
     try:
         client.search_model_versions(f"name='{name}'" if "'" not in name else f'name="{name}"', max_results=1)
     except MlflowException as error:
-        raise UsageError(f"--register {name}: the MLflow registry cannot be used: {_line(error)}") from error
+        raise UsageError(
+            f"--register {name}: the MLflow registry cannot be used: {redact(first_line(error, 300))}"
+        ) from error
 
 
 def register(
@@ -122,7 +124,3 @@ def _compare(champion: ModelVersion | None, judged: Judged, judge: Judge) -> tup
     better = value > before if judged.metric.greater_is_better else value < before
     how = "" if same else ", judged anew, since it was judged on other data"
     return better, f"{metric} {value:.4f} against {before:.4f} of {who}, on the same evaluation data{how}"
-
-
-def _line(error: Exception) -> str:
-    return redact((str(error).splitlines() or [type(error).__name__])[0][:300])

@@ -17,7 +17,7 @@ from jobs.training.plan import EVALUATION
 from pipelines.checkpoint import resolve
 from pipelines.tasks.breakdown import Breakdown
 from stages.base import Row
-from stages.errors import MantaError, RowError
+from stages.errors import MantaError, RowError, first_line
 from stages.storage import open_storage
 
 _LOG = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def tell_model(tracking: Tracking, done: Finished, name: str | None) -> Registra
             )
         )
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        why = redact((str(error).splitlines() or [type(error).__name__])[0][:300])
+        why = redact(first_line(error, 300))
         if name is None:
             _LOG.warning("MLflow misses the model of run %s: %s", tracking.run_id, why)
             return None

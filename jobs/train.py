@@ -29,7 +29,7 @@ from jobs.training.curve import Curve, listening
 from jobs.training.encode import Tables, check_labels, encode, summary
 from jobs.training.fit import TrainingError, fit
 from jobs.training.plan import EVALUATION, MODEL, Outcome, Plan, check_contrast, choose_metric
-from jobs.training.record import RECORD, TrainRecord
+from jobs.training.record import CURVE, RECORD, TrainRecord
 from jobs.training.room import check_room, share_of, wait_for_room
 from jobs.training.settings import Augment, Train
 from jobs.training.sources import Sources, find_sources
@@ -46,7 +46,6 @@ __all__ = ["TrainRecord", "TrainingError", "train"]
 
 Say = Callable[[str], None]
 """Where lines for a person go."""
-CURVE = "curve.jsonl"
 
 
 def train(  # noqa: PLR0913 - the options of the command line, each by name

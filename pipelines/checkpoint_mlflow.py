@@ -12,8 +12,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.checkpoint_sources import first_line, kept
-from stages.errors import CheckpointError
+from pipelines.checkpoint_sources import kept
+from stages.errors import CheckpointError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -105,7 +105,7 @@ def _why(ref: str, error: Exception) -> str:
     }:
         return (
             f"checkpoint {ref} cannot be had: the MLflow registry {where} does not answer as one "
-            f"({_redacted(first_line(error))}); see that it is up and that MLFLOW_TRACKING_URI names it"
+            f"({_redacted(first_line(error, 200))}); see that it is up and that MLFLOW_TRACKING_URI names it"
         )
     name, _, _ = _parsed(ref)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from stages.errors import CheckpointError
+from stages.errors import CheckpointError, first_line
 
 
 def cache() -> Path:
@@ -65,7 +65,9 @@ def from_hub(ref: str, files: Sequence[str], pickles: Sequence[str]) -> Path:
         message = f"no checkpoint {repo} on the Hub, or it is private: check the name, or log in (hf auth login)"
         raise CheckpointError(message) from error
     except (HTTPError, OSError, ValueError) as error:  # no network, offline mode, no disk, a broken cache
-        raise CheckpointError(f"checkpoint {ref} cannot be had from the Hub ({first_line(error)}); {remedy}") from error
+        raise CheckpointError(
+            f"checkpoint {ref} cannot be had from the Hub ({first_line(error, 200)}); {remedy}"
+        ) from error
 
 
 def from_s3(ref: str, patterns: Sequence[str]) -> Path:
@@ -91,7 +93,9 @@ def from_s3(ref: str, patterns: Sequence[str]) -> Path:
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint {ref}: the bucket or folder does not exist") from error
     except (OSError, BotoCoreError) as error:
-        raise CheckpointError(f"checkpoint {ref} cannot be read ({first_line(error)}): see manta doctor") from error
+        raise CheckpointError(
+            f"checkpoint {ref} cannot be read ({first_line(error, 200)}): see manta doctor"
+        ) from error
 
 
 def kept(key: str, download: Callable[[Path], None]) -> Path:
@@ -111,8 +115,3 @@ def kept(key: str, download: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error, for a one-line message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -41,6 +41,12 @@ class Code(StrEnum):
     INTERNAL = "internal"
 
 
+def first_line(error: BaseException, most: int | None = None) -> str:
+    """The first line of an error, for a one-line message, at ``most`` so many characters; its type where it says
+    nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
 #: Codes that speak against the machine rather than the document; only these count towards ``--max-error-rate``.
 MACHINE_CODES = frozenset(
     {Code.RENDER_TIMEOUT, Code.OCR_TIMEOUT, Code.CRASH, Code.OUT_OF_MEMORY, Code.INTERNAL},

@@ -16,7 +16,7 @@ from typing import cast
 
 from jobs.bench.common.answering import answers
 from jobs.bench.common.ask import Ask
-from jobs.bench.common.learning import Learned, learn
+from jobs.bench.common.learning import Learned, learn, settings_note
 from jobs.bench.common.machine import versions
 from jobs.bench.common.minilm import package_folder
 from jobs.bench.common.report import Check, Report, Table
@@ -156,7 +156,7 @@ def _report(
             f"{kept:,} training sentences, {held_out} held out to choose the epoch; {learned.record.workers} workers, "
             f"{learned.record.steps} steps, {learned.minutes:.1f} minutes",
             "the encoder reads no capitals, and WNUT-17's entities are mostly ones that training never saw",
-            "settings: " + ", ".join(f"{name}={value}" for name, value in settings.items()),
+            settings_note(settings),
         ),
         versions=versions("torch", "transformers", "ray", "seqeval"),
     )

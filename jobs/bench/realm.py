@@ -17,7 +17,7 @@ from jobs.bench.common.answering import answers
 from jobs.bench.common.ask import Ask, tell
 from jobs.bench.common.frames import READ, write_realm
 from jobs.bench.common.guessing import guess
-from jobs.bench.common.learning import Learned, learn
+from jobs.bench.common.learning import Learned, learn, settings_note
 from jobs.bench.common.machine import versions
 from jobs.bench.common.passages import read_squad
 from jobs.bench.common.report import Check, Report, Table
@@ -183,7 +183,7 @@ def _report(
             f"an answer stands in one of the {READ} blocks that are read for {100 * hold:.0f} % of the questions",
             "guessing: the first number of the trained retriever's best block where an amount or a date is asked for, "
             "else the first name in it that the question does not say",
-            "settings: " + ", ".join(f"{name}={value}" for name, value in settings.items()),
+            settings_note(settings),
         ),
         versions=versions("torch", "transformers", "ray"),
     )

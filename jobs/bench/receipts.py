@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from jobs.bench.common.ask import Ask
-from jobs.bench.common.learning import Learned, learn
+from jobs.bench.common.learning import Learned, learn, settings_note
 from jobs.bench.common.machine import versions
 from jobs.bench.common.minilm import write_layoutlm
 from jobs.bench.common.receipts import LABELS, Receipt, best_fields, read_receipts, score_fields, write_table
@@ -181,7 +181,7 @@ def _report(
         notes=(
             "labels are runs of words that spell the key fields, or come near them (jobs/labelled/fields.py)",
             "fields are scored as the challenge does, one text a field, here of the entity with the highest score",
-            "settings: " + ", ".join(f"{name}={value}" for name, value in settings.items()),
+            settings_note(settings),
             f"{len(splits['train'])} training receipts, every {HELD_OUT}th held out to choose the epoch",
         ),
         versions=versions("torch", "transformers", "ray"),

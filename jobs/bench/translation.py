@@ -15,7 +15,7 @@ from pathlib import Path
 from jobs.bench.common.answering import answers
 from jobs.bench.common.ask import Ask
 from jobs.bench.common.captions import Pairs, read_pairs, write_pairs, write_untrained
-from jobs.bench.common.learning import Learned, learn
+from jobs.bench.common.learning import Learned, learn, settings_note
 from jobs.bench.common.machine import versions
 from jobs.bench.common.report import Check, Report, Table
 
@@ -127,7 +127,7 @@ def _report(
             f"{counts[0]:,} training captions, {counts[1]} held out to choose the model; {record.workers} workers, "
             f"{record.steps} steps, {learned.minutes:.1f} minutes",
             "BLEU is sacrebleu's, with its own tokeniser and capitals as they are",
-            "settings: " + ", ".join(f"{name}={value}" for name, value in settings.items()),
+            settings_note(settings),
             "the model: " + ", ".join(f"{name} {value}" for name, value in SIZES.items()) + f"; {PIECES:,} pieces",
         ),
         versions=versions("torch", "transformers", "ray", "sacrebleu"),

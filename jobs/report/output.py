@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.record import RunRecord
-from stages.errors import UsageError
+from stages.errors import UsageError, first_line
 from stages.storage import Entry, LocalStorage, Storage, open_storage
 
 TABLES = ("pages", "results", "documents", "errors")
@@ -39,7 +39,7 @@ class Part:
             with self.storage.open_input(self.entry.name, self.entry.size) as stream:
                 yield pq.ParquetFile(stream)
         except (pa.ArrowInvalid, OSError) as error:
-            cause = (str(error).splitlines() or [type(error).__name__])[0]
+            cause = first_line(error)
             raise UsageError(
                 f"{self.path} cannot be read ({cause}): delete it and run again, which makes it anew"
             ) from error

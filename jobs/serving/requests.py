@@ -19,7 +19,7 @@ from jobs.serving.refusals import Refused
 from jobs.serving.settings import Endpoint
 from stages.base import failures_column
 from stages.columns import COLUMNS, SENSED
-from stages.errors import Code, Failure, RowError
+from stages.errors import Code, Failure, RowError, first_line
 from stages.fetch import path_of
 from stages.tables import Columns, picked, typed
 
@@ -63,7 +63,7 @@ def parse_json(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refused("bad_request", f"the body is no JSON: {_line(error)}") from error
+        raise Refused("bad_request", f"the body is no JSON: {first_line(error, 200)}") from error
 
 
 def asked_of(columns: Columns) -> tuple[list[str], list[str]]:
@@ -118,7 +118,7 @@ def from_base64(value: object, name: str) -> bytes:
         try:
             data = base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise RowError(Code.ENCODE_FAILED, f"the column {name!r} is no base64: {_line(error)}") from error
+            raise RowError(Code.ENCODE_FAILED, f"the column {name!r} is no base64: {first_line(error, 200)}") from error
     else:
         raise RowError(Code.ENCODE_FAILED, f"the column {name!r} must be base64 text")
     if name in SENSED.values() and path_of(data) is not None:
@@ -188,7 +188,3 @@ def _fields(texts: Mapping[str, str], columns: Columns) -> pa.Table:
 def refused_field(failure: Failure) -> Refused:
     """A form's field that is of another type."""
     return Refused(str(failure.code), failure.message, status=422, stage=failure.stage)
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

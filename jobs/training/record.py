@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from jobs.tracking_registry import Registration
 
 RECORD = "train.json"
+CURVE = "curve.jsonl"
+"""The curve beside it, a point a line."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.checkpoint import at_hand
 from pipelines.family import Checkpoint
 from pipelines.tasks.loading import load_preprocessor, load_tokenizer, quiet
-from stages.errors import CheckpointError
+from stages.errors import CheckpointError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,7 +55,7 @@ def _joined(model_class: str, how: str, first: Checkpoint, second: Checkpoint) -
         with quiet():
             found: PreTrainedModel = getattr(getattr(transformers, model_class), how)(*paths)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        cause = first_line(error, 300)
         raise CheckpointError(f"{first.ref} and {second.ref} do not make a {model_class}: {cause}") from error
     return found
 

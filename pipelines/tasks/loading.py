@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.checkpoint import at_hand
 from pipelines.family import Checkpoint
-from stages.errors import CheckpointError
+from stages.errors import CheckpointError, first_line
 from stages.hardware import use_threads
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def load_tokenizer(checkpoint: Checkpoint, *, fast: bool = True) -> PreTrainedTo
     try:
         tokenizer = AutoTokenizer.from_pretrained(at_hand(checkpoint), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {_line(error)}") from error
+        cause = first_line(error, 300)
+        raise CheckpointError(f"{checkpoint.ref} has no tokenizer that can be loaded: {cause}") from error
     if fast and not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"{checkpoint.ref} has only a slow tokenizer; save it with a tokenizer.json")
     return cast("PreTrainedTokenizerFast", tokenizer)
@@ -50,7 +51,8 @@ def load_preprocessor(checkpoint: Checkpoint, auto_class: str, **how: str) -> An
         )
     except (OSError, ValueError, KeyError) as error:
         what = "image processor" if auto_class == "AutoImageProcessor" else "feature extractor"
-        raise CheckpointError(f"{checkpoint.ref} has no {what} that can be loaded: {_line(error)}") from error
+        cause = first_line(error, 300)
+        raise CheckpointError(f"{checkpoint.ref} has no {what} that can be loaded: {cause}") from error
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -62,7 +64,8 @@ def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
             at_hand(checkpoint), local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.ref} has no configuration that can be read: {_line(error)}") from error
+        cause = first_line(error, 300)
+        raise CheckpointError(f"{checkpoint.ref} has no configuration that can be read: {cause}") from error
     return config
 
 
@@ -115,7 +118,8 @@ def load_weights(
         message = f"{checkpoint.ref} holds pickled weights with code in them, which is refused: get it as safetensors"
         raise CheckpointError(message) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{checkpoint.ref} cannot be loaded as {auto_class}: {_line(error)}") from error
+        cause = first_line(error, 300)
+        raise CheckpointError(f"{checkpoint.ref} cannot be loaded as {auto_class}: {cause}") from error
     random = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     random = [key for key in random if not any(re.match(pattern, key) for pattern in unused)]
     if random and not allow_random_head:
@@ -150,8 +154,3 @@ def quiet() -> Iterator[None]:
         talk.set_verbosity(level)
         if bar:
             talk.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error, for a one-line message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

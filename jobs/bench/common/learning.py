@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from jobs.training.settings import Augment, Train
     from pipelines import Options, Task
 
-CURVE = "curve.jsonl"
-"""What a training leaves of its curve."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
@@ -56,6 +53,11 @@ class _Asked:
     how: Train
     augment: Augment
     options: Options
+
+
+def settings_note(settings: Mapping[str, str]) -> str:
+    """What ``--set`` was told, for a report's notes."""
+    return "settings: " + ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def learn(
@@ -111,6 +113,7 @@ def _curve(points: Iterable[Mapping[str, float]], evaluated: str) -> list[tuple[
 def _on_ray(asked: _Asked) -> tuple[TrainRecord, list[dict[str, float]]]:
     """``manta train``."""
     from jobs.train import train
+    from jobs.training.record import CURVE
 
     record = train(
         asked.family,
