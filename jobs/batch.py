@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -95,7 +96,8 @@ class _Run:
             if documents.num_rows:
                 self._check_documents()
                 work = DocumentWork(documents=documents, records=self.prepared.records)
-                self._drive(work, self.layout.documents, self._block_rows(documents))
+                pools = partial(self.layout.documents, count=documents.num_rows)
+                self._drive(work, pools, self._block_rows(documents))
             if tables.num_rows:
                 self._tables(tables, ledger)
         for parts in _grouped(ledger.reusable(), WAVE, _pages):

@@ -63,12 +63,16 @@ class Layout:
         """Whether the model runs on GPUs."""
         return self.resources.gpus >= 1 and self.settings.predict.device != "cpu"
 
-    def documents(self, rows: int | None) -> list[Pool]:
-        """Plan → spread → read (→ predict) → write; ``rows`` a block where what went missing is tried again."""
+    def documents(self, rows: int | None, *, count: int = 0) -> list[Pool]:
+        """Plan → spread → read (→ predict) → write; ``rows`` a block where what went missing is tried again.
+
+        ``count`` is how many documents there are, where that is known: of images, recordings and videos, which are a
+        row each, no more processes start than there are blocks: one takes seconds to start.
+        """
         size = rows or rows_at_once(self.takes)
         plan = planned(self.settings, takes=self.takes, reader=self.reader)
         if not plan:
-            return self._predicted(self._read(), size, spread=0)
+            return self._predicted(self._read(), size, spread=0, blocks=-(-count // size))
         return [
             Pool(stages=plan, num_cpus=PLAN_CPU, most_tasks=self._cores, batch_rows=size),
             *self._predicted(self._read(), size, spread=size),
@@ -109,18 +113,23 @@ class Layout:
             ),
         ]
 
-    def _predicted(self, first: tuple[Stage, ...], rows: int, *, spread: int) -> list[Pool]:
+    def _predicted(self, first: tuple[Stage, ...], rows: int, *, spread: int, blocks: int = 0) -> list[Pool]:
         if self.task is None:
             stages = (*first, self._write())
             return [self._reading(stages, READ_CPU + PREDICT_CPU, rows, spread)]
         if not self.on_gpu:
             most = self.settings.predict.workers or self._cores
-            least = (
-                1 if self.takes is None else min(most, self._cores)
-            )  # what is seen or heard is read faster than a model takes it
+            most = min(most, blocks or most)
+            # What is seen or heard is read faster than a model takes it.
+            least = 1 if self.takes is None else min(most, self._cores)
             return [
-                self._reading(first, READ_CPU, rows, spread),
-                Pool(stages=self._model(threads=1), num_cpus=PREDICT_CPU, workers=(least, most), batch_rows=rows),
+                self._reading(first, READ_CPU, rows, spread, blocks),
+                Pool(
+                    stages=self._model(threads=max(1, self._cores // most)),
+                    num_cpus=PREDICT_CPU,
+                    workers=(least, most),
+                    batch_rows=rows,
+                ),
             ]
         gpus = self.settings.predict.workers or int(self.resources.gpus)
         share = min(1.0, PREDICT_CPU * self.resources.cpus / gpus)
@@ -137,11 +146,10 @@ class Layout:
             ),
         ]
 
-    def _reading(self, stages: tuple[Stage, ...], cpus: float, rows: int, spread: int) -> Pool:
-        """A reader a core."""
-        return Pool(
-            stages=stages, num_cpus=cpus, workers=(self._cores, self._cores), batch_rows=rows, spread_rows=spread
-        )
+    def _reading(self, stages: tuple[Stage, ...], cpus: float, rows: int, spread: int, blocks: int = 0) -> Pool:
+        """A reader a core, no more than blocks."""
+        readers = min(self._cores, blocks or self._cores)
+        return Pool(stages=stages, num_cpus=cpus, workers=(readers, readers), batch_rows=rows, spread_rows=spread)
 
     @property
     def _cores(self) -> int:

@@ -22,7 +22,7 @@ from tests.jobs.apart import answers, committed, finish, here, start
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 KILLS = int(os.environ.get("MANTA_KILLS", "5"))
-SCANS = max(24, 2 * KILLS)
+SCANS = max(16, 2 * KILLS)
 
 
 def wait_for(condition, process: subprocess.Popen[str], seconds: float = 400) -> None:

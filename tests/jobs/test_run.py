@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -150,20 +151,17 @@ def test_files_come_change_and_go(tmp_path, tiny):
     assert names(rows(third.rows)) == [one for one in expected if one[0] != "one.pdf"]
 
 
-def test_failures_are_tried_again_when_asked(tmp_path, tiny):
+def test_failures_are_tried_again_when_asked(tmp_path):
     files, output = corpus.corpus(tmp_path / "in"), tmp_path / "out"
-    layoutlm(files, output, tiny)
-    again = layoutlm(files, output, tiny, retry=["corrupt"])
+    run("text", None, [str(files)], str(output))
+    again = run("text", None, [str(files)], str(output), retry=["corrupt"])
     assert (again.record.documents.failed, again.record.documents.skipped, again.exit_code) == (1, 5, 3)
     attempts = {row["code"]: row["attempts"] for row in rows(again.errors)}
     assert attempts == {"corrupt": 2, "password_required": 1, "empty": 1}
 
 
-def test_a_new_checkpoint_reuses_pages_and_new_settings_do_not(tmp_path, tiny):
-    files, output = corpus.corpus(tmp_path / "in"), tmp_path / "out"
-    layoutlm(files, output, tiny)
-    import shutil
-
+def test_a_new_checkpoint_reuses_pages_and_new_settings_do_not(done, tmp_path, tiny):
+    files, output = done[0], shutil.copytree(done[1], tmp_path / "out")
     other = tmp_path / "other"
     shutil.copytree(tiny("layoutlm", "token-classification"), other)
     (other / "README.md").write_text("another checkpoint by content")
@@ -228,13 +226,13 @@ def test_tables_are_rows_in_rows_out(tmp_path, tiny):
     assert (again.record.documents.skipped, again.record.pages.ok) == (1, 0)
 
 
-def test_a_limit_takes_some_now_and_the_rest_later(tmp_path, tiny):
+def test_a_limit_takes_some_now_and_the_rest_later(tmp_path):
     files, output = corpus.corpus(tmp_path / "in"), tmp_path / "out"
-    first = layoutlm(files, output, tiny, limit=2)
+    first = run("text", None, [str(files)], str(output), limit=2)
     assert first.record.documents.listed == 2
-    second = layoutlm(files, output, tiny)
+    second = run("text", None, [str(files)], str(output))
     assert (second.record.documents.listed, second.record.documents.skipped) == (6, 2)
-    assert len(rows(second.rows)) == 5
+    assert len(rows_of_pages(second)) == 5
 
 
 def test_a_second_run_on_the_same_output_is_refused(tmp_path, tiny):
