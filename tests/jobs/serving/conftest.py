@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import requests
 import yaml
 
+from jobs.bench.common.clients import free_port
 from pipelines import families, family
 
 KEYS = {"alice": "alice-" + 30 * "a", "bob": "bob-" + 30 * "b"}
@@ -42,12 +42,6 @@ class Endpoint:
         """A document as a form."""
         with file.open("rb") as content:
             return self.post(path, files={"file": (file.name, content)}, data=fields)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def tiny_models(tiny) -> list[dict[str, object]]:
