@@ -12,7 +12,9 @@ import requests
 import yaml
 
 from jobs.bench.common.clients import free_port
+from jobs.skeleton import write_skeleton
 from pipelines import families, family
+from tests.jobs.newcomers import installed, one_file
 
 KEYS = {"alice": "alice-" + 30 * "a", "bob": "bob-" + 30 * "b"}
 ALONE = ("bert", "text-classification")
@@ -58,7 +60,16 @@ def tiny_models(tiny) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="package")
-def endpoint(ray_local, tiny, tmp_path_factory) -> Iterator[Endpoint]:
+def added(site, tmp_path_factory) -> Iterator[tuple[str, str]]:
+    """Two families that Manta does not have: one file, and another package's."""
+    folder = tmp_path_factory.mktemp("added")
+    file, package = write_skeleton("mini", folder), write_skeleton("loud", folder)
+    with one_file(file, "mini") as one, installed(package, site) as other:
+        yield one, other
+
+
+@pytest.fixture(scope="package")
+def endpoint(ray_local, tiny, added, tmp_path_factory) -> Iterator[Endpoint]:
     """What `manta serve` starts for a config file."""
     from jobs.serve import serving
     from jobs.serving.config import read_config
