@@ -166,7 +166,7 @@ class _Run:
 
     def _drive(self, work: Work, pools: Callable[[int | None], list[Pool]], first_rows: int) -> None:
         check_room(pools(None), self.layout.resources)
-        for receipts in drive(work, pools, first_rows, self.stop):
+        for receipts in drive(work, pools, first_rows, self.stop, self.progress.say):
             self.books.add(receipts)
             self.progress.update(self.books.record)
         self.books.lost(work.lost())

@@ -8,6 +8,7 @@ from contextlib import closing
 import pyarrow as pa
 
 from jobs.stopping import Stopping
+from jobs.waiting import watched
 from jobs.work import Work
 from stages import ray_data
 from stages.base import Pool
@@ -24,30 +25,34 @@ def drive(
     pools: Callable[[int | None], list[Pool]],
     first_rows: int,
     stop: Stopping,
+    say: Callable[[str], None],
 ) -> Iterator[pa.Table]:
-    """Yields receipts as they are committed, each ticked off in ``work``. What is missing afterwards is lost."""
+    """Yields receipts as they are committed, each ticked off in ``work``. What is missing afterwards is lost.
+
+    ``say`` is told where a pass waits for what others hold.
+    """
     fault: Exception | None = None
     for rows in (None, *SMALLER):
         before = work.missing
         if not before:
             return
         try:
-            yield from _one_pass(work, pools(rows), work.blocks(rows or first_rows), stop, last_try=rows == 1)
+            yield from _one_pass(work, pools(rows), work.blocks(rows or first_rows), stop, say, last_try=rows == 1)
         except MantaError:
             raise
         except Exception as error:  # noqa: BLE001 - raised below with its cause where nothing gets on
             # Ray gave up on the whole stream: a model that does not load, a lost node. Smaller passes may get on.
             fault = error
         if rows is None and work.missing == before:
-            yield from _sample(work, pools(1), stop)
+            yield from _sample(work, pools(1), stop, say)
     if fault is not None and work.missing == before:
         raise MantaError(f"nothing could be processed: {cause(fault)}") from fault
 
 
-def _sample(work: Work, pools: list[Pool], stop: Stopping) -> Iterator[pa.Table]:
+def _sample(work: Work, pools: list[Pool], stop: Stopping, say: Callable[[str], None]) -> Iterator[pa.Table]:
     """A few rows one by one, so that a fault that hits every row is told from its error rows at once."""
     blocks = work.blocks(1)[:SAMPLE]
-    yield from _one_pass(work, pools, blocks, stop, last_try=True)
+    yield from _one_pass(work, pools, blocks, stop, say, last_try=True)
 
 
 def _one_pass(
@@ -55,15 +60,17 @@ def _one_pass(
     pools: Sequence[Pool],
     blocks: Sequence[pa.Table],
     stop: Stopping,
+    say: Callable[[str], None],
     *,
     last_try: bool,
 ) -> Iterator[pa.Table]:
-    with closing(ray_data.stream(blocks, pools, last_try=last_try)) as receipts:
+    with closing(ray_data.stream(blocks, pools, last_try=last_try)) as receipts, watched(pools, say) as came:
         while True:
             with stop.interruptible():
                 table = next(receipts, None)
             if table is None:
                 return
+            came()
             work.receive(table)
             yield table
 

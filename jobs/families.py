@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import pipelines
-from stages.columns import MADE_OF, SENSED
+from stages.columns import carried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ def _lines(name: str, family: pipelines.Family) -> list[TaskLine]:
             family=name,
             task=task.name,
             summary=task.summary,
-            reads=tuple(_carried(name) for name in task.reads),
-            optional=tuple(_carried(name) for name in task.optional),
+            reads=tuple(carried(name) for name in task.reads),
+            optional=tuple(carried(name) for name in task.optional),
             writes=task.writes,
             checkpoint=family.checkpoints.get(task.name) or family.checkpoints[""],
             licence=family.licence,
@@ -49,11 +49,6 @@ def _lines(name: str, family: pipelines.Family) -> list[TaskLine]:
         )
         for task in family.tasks
     ]
-
-
-def _carried(column: str) -> str:
-    """The column of a table that a task's column is made of."""
-    return MADE_OF[column] if column == "pixels" else SENSED.get(column, column)
 
 
 def as_json() -> list[dict[str, object]]:

@@ -1,13 +1,14 @@
 """A trained checkpoint as an MLflow logged model: safetensors, signature, card, pinned requirements.
 
 What is logged is a folder that transformers loads by itself (``model/``) beside an ``MLmodel`` file, by which
-``mlflow.pyfunc.load_model`` answers tables (pipelines/pyfunc.py). Nothing in it is pickled.
+``mlflow.pyfunc.load_model`` answers tables (jobs/tracking_pyfunc.py). Nothing in it is pickled.
 """
 
 from __future__ import annotations
 
 import platform
 import tempfile
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from jobs.tracking_card import Card, requirements
+from jobs.tracking_pyfunc import FAMILY, TASK
 from pipelines import Task
-from pipelines.pyfunc import FAMILY, TASK
-from stages.columns import COLUMNS
+from stages.columns import COLUMNS, MADE_OF, carried
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +60,7 @@ def log_model(client: MlflowClient, run_id: str, trained: Trained) -> str:
     identity = str(model.model_id)
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            _write_beside(Path(scratch), trained, run_id=run_id, model_id=identity)
+            write_beside(Path(scratch), trained, run_id=run_id, model_id=identity)
             client.log_model_artifacts(identity, scratch)
         client.log_model_artifacts(identity, str(trained.folder), FOLDER)
     except BaseException:
@@ -70,7 +71,7 @@ def log_model(client: MlflowClient, run_id: str, trained: Trained) -> str:
     return identity
 
 
-def _write_beside(folder: Path, trained: Trained, *, run_id: str, model_id: str) -> None:
+def write_beside(folder: Path, trained: Trained, *, run_id: str, model_id: str) -> None:
     """The files that lie beside the checkpoint."""
     from mlflow.models import Model
 
@@ -85,7 +86,7 @@ def _write_beside(folder: Path, trained: Trained, *, run_id: str, model_id: str)
     # What mlflow.pyfunc.add_to_model writes; importing that module alone warns of its own type hints.
     described.add_flavor(
         "python_function",
-        loader_module="pipelines.pyfunc",
+        loader_module="jobs.tracking_pyfunc",
         data=FOLDER,
         python_version=platform.python_version(),
     )
@@ -95,19 +96,23 @@ def _write_beside(folder: Path, trained: Trained, *, run_id: str, model_id: str)
 
 
 def signature(task: Task) -> ModelSignature:
-    """The columns that the task reads (optional ones marked as such) and those that it writes, with their types."""
+    """The columns that the task takes of a table of ``manta run`` and those that it answers with, with their types.
+
+    What an image may stand for, words and their boxes, is marked as optional, as is what the task only uses.
+    """
     from mlflow.models import ModelSignature
 
-    optional = tuple(name for name in task.optional if name not in task.reads)
-    return ModelSignature(inputs=_schema(task.reads, optional), outputs=_schema(task.writes, ()))
+    read = [carried(name) for name in task.reads]
+    instead = [MADE_OF[name] for name in read if name in MADE_OF]
+    needed = [name for name in read if name not in MADE_OF]
+    taken = dict.fromkeys((*read, *instead, *map(carried, task.optional)))
+    return ModelSignature(inputs=_schema(taken, needed), outputs=_schema(task.writes, task.writes))
 
 
-def _schema(needed: tuple[str, ...], optional: tuple[str, ...]) -> Schema:
+def _schema(names: Iterable[str], needed: Collection[str]) -> Schema:
     from mlflow.types.schema import ColSpec, Schema
 
-    return Schema(
-        [ColSpec(_type(COLUMNS[name].type), name, required=name not in optional) for name in (*needed, *optional)]
-    )
+    return Schema([ColSpec(_type(COLUMNS[name].type), name, required=name in needed) for name in names])
 
 
 def _type(arrow: pa.DataType) -> Array | DataType | Object:

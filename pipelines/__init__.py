@@ -29,7 +29,6 @@ _FRAME = frozenset(
         "checkpoint_mlflow",
         "checkpoint_sources",
         "contract",
-        "pyfunc",
         "registering",
         "rehearsal",
         "sync_batch_norm",

@@ -188,6 +188,12 @@ MADE_OF = {"words": "image", "boxes": "image", "pixels": "image"}
 SENSED = {"picture": "image", "query_picture": "query_image", "sound": "audio", "clips": "video"}
 """Columns that only travel between stages, and what of a table they are made of (stages/sensing.py)."""
 
+
+def carried(name: str) -> str:
+    """The column of a table that a task's column is made of: its own, or that of the file it is seen or heard in."""
+    return MADE_OF[name] if name == "pixels" else SENSED.get(name, name)
+
+
 PAGES = (
     "uri", "source", "doc_id", "page", "pages", "width", "height", "words", "boxes", "text", "reader",
     "read_fingerprint", "run_id", "at",

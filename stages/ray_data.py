@@ -7,6 +7,8 @@ What Ray decides badly for us is set here, each with its reason (facts of Ray 2.
 * a stream from plan to read is repartitioned, or all pages of one file stay in one process;
 * that repartition asks for next to nothing: Ray's own wish, a whole CPU, is never granted beside readers that hold
   theirs, or holds one back from them;
+* a source tells its rows and bytes here: ``from_arrow`` counts them in a task a block, each of which asks for a whole
+  CPU and is waited for before anything starts;
 * pools ask for different CPU shares, so that Ray neither fuses reading with predicting nor lets one starve the other.
 """
 
@@ -66,7 +68,7 @@ def build(source: Sequence[pa.Table], pools: Sequence[Pool], *, last_try: bool =
     import ray.data
 
     _configure()
-    dataset: Dataset = ray.data.from_arrow(list(source))
+    dataset: Dataset = ray.data.from_blocks(list(source))
     run = uuid.uuid4().hex
     for pool in pools:
         if pool.spread_rows:

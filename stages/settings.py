@@ -9,14 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stages.errors import UsageError
+from stages.bounds import check, check_numbers
 
 TextMode = Literal["auto", "layer", "ocr"]
-
-
-def _check(ok: bool, key: str, rule: str, value: object) -> None:
-    if not ok:
-        raise UsageError(f"{key} must be {rule}, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +28,8 @@ class Render:
     """largest page that is rendered, in pixels"""
 
     def __post_init__(self) -> None:
-        _check(18 <= self.dpi <= 1200, "render.dpi", "between 18 and 1200", self.dpi)
-        _check(self.timeout_s > 0, "render.timeout_s", "above 0", self.timeout_s)
-        _check(self.max_pixels > 0, "render.max_pixels", "above 0", self.max_pixels)
+        check(18 <= self.dpi <= 1200, "render.dpi", "between 18 and 1200", self.dpi)
+        check_numbers("render", self, above_0=("timeout_s", "max_pixels"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +46,9 @@ class Ocr:
     """longest time for one page, in seconds"""
 
     def __post_init__(self) -> None:
-        _check(self.psm in {1, 3, *range(4, 14)}, "ocr.psm", "1 or 3 to 13", self.psm)
-        _check(bool(self.lang) and "/" not in self.lang, "ocr.lang", "tesseract languages like eng+deu", self.lang)
-        _check(self.timeout_s > 0, "ocr.timeout_s", "above 0", self.timeout_s)
+        check(self.psm in {1, 3, *range(4, 14)}, "ocr.psm", "1 or 3 to 13", self.psm)
+        check(bool(self.lang) and "/" not in self.lang, "ocr.lang", "tesseract languages like eng+deu", self.lang)
+        check_numbers("ocr", self, above_0=("timeout_s",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +63,7 @@ class Limits:
     """longest recording or video, in seconds"""
 
     def __post_init__(self) -> None:
-        _check(self.file_mb > 0, "limits.file_mb", "above 0", self.file_mb)
-        _check(self.pages > 0, "limits.pages", "above 0", self.pages)
-        _check(self.seconds > 0, "limits.seconds", "above 0", self.seconds)
+        check_numbers("limits", self, above_0=("file_mb", "pages", "seconds"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +80,7 @@ class Predict:
     """model processes; 0 takes one a GPU, or as many as the CPUs feed"""
 
     def __post_init__(self) -> None:
-        _check(self.token_budget >= 0, "predict.token_budget", "0 or more", self.token_budget)
-        _check(self.workers >= 0, "predict.workers", "0 or more", self.workers)
+        check_numbers("predict", self, from_0=("token_budget", "workers"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,13 +102,20 @@ class Lanes:
             self._waiting[model] = [one for one in waiting if not one.answer.done()]
 
     async def _work(self, model: str, batch: Sequence[_Waiting], threads: int) -> None:
+        """One batch to its end. Whatever breaks, here or in the thread, all who wait for it hear of it at once."""
         examples = [one.example for one in batch]
         try:
             loop = asyncio.get_running_loop()
             outputs = await loop.run_in_executor(self._pool, self._forward, model, examples, threads)
+            answered = list(zip(batch, outputs, strict=True))
+        except asyncio.CancelledError:  # the process ends
+            raise
+        except BaseException as error:  # noqa: BLE001 - what breaks in native code need not be an Exception
+            failure = _internal(error)
+            answered = [(one, failure) for one in batch]
         finally:
             self._free += 1
-        for one, output in zip(batch, outputs, strict=True):
+        for one, output in answered:
             if not one.answer.done():
                 one.answer.set_result(output)
         self._begin()
@@ -127,7 +134,7 @@ class Lanes:
 _LATE = Failure(stage="predict", code=Code.INTERNAL, message="nobody waits for this answer any more")
 
 
-def _internal(error: Exception) -> Failure:
+def _internal(error: BaseException) -> Failure:
     log.error("the model failed: %s", "".join(traceback.format_exception(error)))
     code = Code.OUT_OF_MEMORY if out_of_memory(error) else Code.INTERNAL
     return Failure(stage="predict", code=code, message=f"{type(error).__name__} in the model: see the log")

@@ -5,13 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from stages.errors import UsageError
+from stages.bounds import check, check_numbers
 from stages.settings import Limits, Ocr, Predict, Render, Settings, TextMode
-
-
-def _check(ok: bool, key: str, rule: str, value: object) -> None:
-    if not ok:
-        raise UsageError(f"{key} must be {rule}, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +39,11 @@ class Endpoint:
     """ingress replicas"""
 
     def __post_init__(self) -> None:
-        _check(0 < self.port < 65536, "serve.port", "between 1 and 65535", self.port)
-        _check(bool(self.host), "serve.host", "an address", self.host)
-        for name in ("body_mb", "pages", "rows", "seconds", "timeout_s", "queue", "queue_mb", "replicas"):
-            _check(getattr(self, name) > 0, f"serve.{name}", "above 0", getattr(self, name))
-        _check(self.queue_mb >= self.body_mb, "serve.queue_mb", "at least serve.body_mb", self.queue_mb)
+        check(0 < self.port < 65536, "serve.port", "between 1 and 65535", self.port)
+        check(bool(self.host), "serve.host", "an address", self.host)
+        limits = ("body_mb", "pages", "rows", "seconds", "timeout_s", "queue", "queue_mb", "replicas")
+        check_numbers("serve", self, above_0=limits)
+        check(self.queue_mb >= self.body_mb, "serve.queue_mb", "at least serve.body_mb", self.queue_mb)
 
     @property
     def body_bytes(self) -> int:
@@ -69,7 +64,7 @@ class Documents:
 
     def __post_init__(self) -> None:
         _check_replicas("documents", self.replicas, self.max_replicas)
-        _check(self.cpus >= 0, "documents.cpus", "0 or more", self.cpus)
+        check_numbers("documents", self, from_0=("cpus",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +97,9 @@ class Model:
     """how long a batch waits to be filled, in milliseconds"""
 
     def __post_init__(self) -> None:
-        _check(bool(re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", self.called)), "name", "letters, digits, _ . -", self.called)
+        check(bool(re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", self.called)), "name", "letters, digits, _ . -", self.called)
         _check_replicas("model", self.replicas, self.max_replicas)
-        for name in ("cpus", "gpus", "memory_mb", "threads", "wait_ms"):
-            _check(getattr(self, name) >= 0, f"model.{name}", "0 or more", getattr(self, name))
+        check_numbers("model", self, from_0=("cpus", "gpus", "memory_mb", "threads", "wait_ms"))
 
     @property
     def called(self) -> str:
@@ -114,8 +108,8 @@ class Model:
 
 
 def _check_replicas(section: str, least: int, most: int) -> None:
-    _check(least >= 1, f"{section}.replicas", "1 or more", least)
-    _check(most == 0 or most >= least, f"{section}.max_replicas", "0, or at least replicas", most)
+    check(least >= 1, f"{section}.replicas", "1 or more", least)
+    check(most == 0 or most >= least, f"{section}.max_replicas", "0, or at least replicas", most)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ lie outside of the pretrained body.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from stages.bounds import check_numbers
 from stages.errors import UsageError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -86,7 +86,7 @@ class Train:
     """seed of the order of rows, of what is drawn anew each epoch, of dropout and of new heads"""
 
     def __post_init__(self) -> None:
-        _check("train", self, above_0=_ABOVE_0, from_0=_FROM_0, shares=_SHARES)
+        check_numbers("train", self, above_0=_ABOVE_0, from_0=_FROM_0, shares=_SHARES)
         for pattern in (*self.rates, *self.frozen):
             try:
                 re.compile(pattern)
@@ -115,7 +115,7 @@ class Augment:
     """how often pictures and clips are mirrored left to right: 0.5 is every other time"""
 
     def __post_init__(self) -> None:
-        _check(
+        check_numbers(
             "augment",
             self,
             from_0=("box_jitter", "page_shift"),
@@ -126,24 +126,3 @@ class Augment:
     def any(self) -> bool:
         """Whether anything is changed."""
         return any(asdict(self).values())
-
-
-def _check(
-    section: str,
-    settings: Train | Augment,
-    *,
-    above_0: Sequence[str] = (),
-    from_0: Sequence[str] = (),
-    shares: Sequence[str] = (),
-) -> None:
-    """Raises UsageError for the first value out of its bounds."""
-    rules: tuple[tuple[Sequence[str], Callable[[float], bool], str], ...] = (
-        (above_0, lambda value: value > 0, "above 0"),
-        (from_0, lambda value: value >= 0, "0 or more"),
-        (shares, lambda value: 0 <= value < 1, "from 0 to below 1"),
-    )
-    for names, fits, rule in rules:
-        for name in names:
-            value = getattr(settings, name)
-            if not fits(value):
-                raise UsageError(f"{section}.{name} must be {rule}, not {value!r}")

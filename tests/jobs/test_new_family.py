@@ -1,11 +1,12 @@
-"""A 21st family, as one file and as another package's entry point: batch, training, contract with no other change."""
+"""A 21st family, as one file and as another package's entry point: batch, training, contract with no other change.
+
+tests/jobs/serving/test_serve_new_family.py serves both.
+"""
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,65 +21,27 @@ from jobs.training.settings import Train
 from pipelines.checkpoint import resolve
 from pipelines.contract import check_family
 from stages.errors import UsageError
+from stages.predictor import Predictor
+from stages.settings import Predict
+from tests.jobs import newcomers
 
-OWN_TASK = '''
-
-class Shouting(TextClassification):
-    """Classifies what a text is when it is shouted: a task that only this package has."""
-
-    name = "shouting"
-    summary = "the label of a text with an exclamation mark"
-
-    def encode(self, row):
-        """The text, shouted."""
-        return super().encode({**row, "text": text_of(row) + " !"})
-
-
-CLASSES["shouting"] = CLASSES["text-classification"]
-FAMILY = dataclasses.replace(FAMILY, tasks=(Features, Shouting))
-'''
-IMPORTS = "import dataclasses\nfrom pipelines.tasks.base_text import text_of\nfrom pathlib"
 TEXTS = {"text": ["a good film", "a bad one", "nothing"] * 4, "label": ["positive", "negative", "neutral"] * 4}
 
 
 @pytest.fixture
-def one_file(tmp_path, monkeypatch) -> str:
-    """The skeleton's module as a file of pipelines/ (a second folder of that package)."""
-    module = write_skeleton("mini", tmp_path) / "manta_mini.py"
-    folder = tmp_path / "pipelines"
-    folder.mkdir()
-    (folder / "mini.py").write_text(module.read_text())
-    monkeypatch.setattr(pipelines, "__path__", [*pipelines.__path__, str(folder)])
-    yield "mini"
-    sys.modules.pop("pipelines.mini", None)
+def one_file(tmp_path) -> Iterator[str]:
+    with newcomers.one_file(write_skeleton("mini", tmp_path), "mini") as name:
+        yield name
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch, manta, site) -> str:
-    """The skeleton as a package with a task of its own, installed as pip does it: a module, and what it tells."""
+def package(tmp_path, monkeypatch, manta, site) -> Iterator[str]:
+    """What `manta families --new` writes, with a task of its own, installed."""
     monkeypatch.chdir(tmp_path)
     code, out, _ = manta("families", "--new", "loud")
     assert (code, out) == (0, "manta-loud\n")
-    install(tmp_path / "manta-loud", site, more=OWN_TASK)
-    monkeypatch.syspath_prepend(site)
-    yield "loud"
-    sys.modules.pop("manta_loud", None)
-    for path in (site / "manta_loud.py", site / "manta_loud-0.1.0.dist-info" / "entry_points.txt"):
-        path.unlink()
-
-
-def install(folder: Path, site: Path, *, more: str = "") -> None:
-    project = tomllib.loads((folder / "pyproject.toml").read_text())
-    (module,) = project["tool"]["setuptools"]["py-modules"]
-    text = (folder / f"{module}.py").read_text().replace("from pathlib", IMPORTS)
-    (site / f"{module}.py").write_text(text + more)
-    told = site / f"{module}-{project['project']['version']}.dist-info"
-    told.mkdir(exist_ok=True)
-    (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['project']['name']}\nVersion: 0.1.0\n")
-    points = project["project"]["entry-points"]["manta.families"]
-    lines = [f"{name} = {value}" for name, value in points.items()]
-    (told / "entry_points.txt").write_text("\n".join(["[manta.families]", *lines, ""]))
-    importlib.invalidate_caches()
+    with newcomers.installed(tmp_path / "manta-loud", site) as name:
+        yield name
 
 
 def listed(name: str, manta) -> list[str]:
@@ -100,27 +63,31 @@ def answered(name: str, task: str, folder: Path) -> list[str]:
     return done.rows.to_table(columns=["label"])["label"].to_pylist()
 
 
-def trained(name: str, task: str, folder: Path) -> str:
-    """The model of two steps of training, from what ``answered`` has left."""
+def trained(name: str, task: str, folder: Path) -> None:
+    """Two steps of training, from what ``answered`` has left, give a model that answers."""
     start, output = str(folder / "tiny"), str(folder / "training")
     table, how = str(folder / "rows.parquet"), Train(max_steps=2)
     record = train(name, task, table, output, checkpoint=start, workers=1, settings=how)
     assert (record.family, record.task, record.steps) == (name, task, 2)
-    return record.model
+    learned = pipelines.task(name, task)(resolve(record.model))
+    assert learned.checkpoint.content != resolve(start).content
+    (answer,) = Predictor(learned, Predict(dtype="float32")).open().predict([{"text": "a good film"}])
+    assert answer["label"] in TEXTS["label"]
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_family_is_added_as_one_file(one_file, tmp_path, manta):
     assert listed(one_file, manta) == ["features", "text-classification"]
-    assert set(answered(one_file, "text-classification", tmp_path)) <= {"negative", "neutral", "positive"}
+    assert set(answered(one_file, "text-classification", tmp_path)) <= set(TEXTS["label"])
+    trained(one_file, "text-classification", tmp_path)
     check_family(one_file)
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_family_is_added_by_another_package(package, tmp_path, manta):
     assert listed(package, manta) == ["features", "shouting"]
-    assert set(answered(package, "shouting", tmp_path)) <= {"negative", "neutral", "positive"}
-    assert resolve(trained(package, "shouting", tmp_path)).content
+    assert set(answered(package, "shouting", tmp_path)) <= set(TEXTS["label"])
+    trained(package, "shouting", tmp_path)
     check_family(package)
 
 

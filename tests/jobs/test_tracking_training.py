@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -15,16 +16,17 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from transformers import pipeline
 
 from jobs.tracking import Tracking
 from jobs.tracking_card import Card, Data, installed
-from jobs.tracking_model import signature
+from jobs.tracking_model import Trained, signature, write_beside
 from jobs.tracking_pictures import MOST_NAMES, picture
 from jobs.tracking_registry import Registration, check_name
 from jobs.tracking_system import system_metrics
 from jobs.tracking_training import Finished, tell_data, tell_evaluation, tell_model
 from jobs.training.evaluate import evaluate
-from pipelines import Metric, task
+from pipelines import Checkpoint, Metric, task
 from pipelines.checkpoint import content_of, resolve
 from pipelines.tasks.breakdown import confusion_matrix, label_table
 from stages.base import Row
@@ -180,12 +182,56 @@ def test_the_logged_model_is_the_checkpoint_with_card_signature_and_requirements
         model.predict(table.rename(columns={"text": "txt"}))
 
 
-def test_every_kind_of_column_has_a_place_in_the_signature(tiny: TinyFolder) -> None:
-    kind = task("layoutlm", "token-classification")(resolve(str(tiny("layoutlm", "token-classification"))))
+@pytest.mark.parametrize(
+    ("family", "name", "needed", "optional"),
+    [
+        ("layoutlm", "token-classification", [], ["words", "boxes", "image"]),
+        ("layoutlmv2", "token-classification", ["image"], ["words", "boxes"]),
+        ("owlvit", "image-guided-detection", ["image", "query_image"], []),
+        ("clip", "features", [], ["image", "text"]),
+        ("sew_d", "automatic-speech-recognition", ["audio"], []),
+        ("videomae", "video-classification", ["video"], []),
+    ],
+)
+def test_a_signature_has_the_columns_of_a_table(family: str, name: str, needed: list[str], optional: list[str]) -> None:
+    kind = task(family, name)(Checkpoint(ref="not loaded", path="", content="0"))
     made = signature(kind)
-    assert [one.name for one in made.inputs] == ["words", "boxes"]
-    assert "Array(Array(integer))" in str(made.inputs)
+    assert [one.name for one in made.inputs if one.required] == needed
+    assert [one.name for one in made.inputs if not one.required] == optional
+    assert ("Array(Array(integer))" in str(made.inputs)) == ("boxes" in optional)
     assert [one.name for one in made.outputs] == list(kind.writes)
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+def test_a_logged_model_that_looks_takes_the_images_of_a_table(tiny: TinyFolder, tmp_path: Path) -> None:
+    family, name = "clip", "zero-shot-image-classification"
+    kind = task(family, name)(resolve(str(tiny(family, name))))
+    changed = replace(card(tiny(FAMILY, TASK)), family=family, task=kind)
+    place = tmp_path / "logged"
+    shutil.copytree(tiny(family, name), place / "model")
+    write_beside(place, Trained(folder=place / "model", card=changed, step=1), run_id="r", model_id="m")
+    model = mlflow.pyfunc.load_model(str(place))
+
+    labels = ["a red field", "grass", "a grey wall"]
+    drawn = [Image.new("RGB", (50, 40), colour) for colour in ("red", "green", "grey")]
+    files = [io.BytesIO() for _ in drawn]
+    for image, file in zip(drawn, files, strict=True):
+        image.paste("white", (5, 5, 20, 30))
+        image.save(file, "PNG")
+    rows = pd.DataFrame({"image": [file.getvalue() for file in files], "candidate_labels": [labels] * 3})
+    answered = model.predict(rows)
+    classify = pipeline(name, model=str(tiny(family, name)))
+    for image, scores in zip(drawn, answered["scores"], strict=True):  # type: ignore[call-overload,index]
+        wanted = {one["label"]: one["score"] for one in classify(image, candidate_labels=labels)}
+        assert {one["label"]: one["score"] for one in scores} == pytest.approx(wanted, abs=1e-5)
+
+    rows["image"] = [rows["image"][0], b"no image", rows["image"][2]]
+    with pytest.raises(ValueError, match="row 1 cannot be answered: "):
+        model.predict(rows)
+    (tmp_path / "there.png").write_bytes(rows["image"][0])
+    rows["image"] = [str(tmp_path / "there.png")] * 3
+    with pytest.raises(ValueError, match=r"row 0 cannot .*: the column 'image' takes a file's bytes, not its path"):
+        model.predict(rows)
 
 
 def test_a_card_knows_a_default_checkpoint_and_an_unjudged_model(folder: Path) -> None:

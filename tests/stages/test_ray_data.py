@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pytest
+import ray
 import ray.cloudpickle
 
 from stages import ray_data
@@ -68,6 +70,11 @@ class Labels(_Fake):
         yield rows.append_column("label", pa.array([str(os.getpid())] * rows.num_rows))
 
 
+class Holder:
+    def there(self) -> bool:
+        return True
+
+
 def pools(rows: int = 16) -> list[Pool]:
     return [
         Pool(stages=(Pages(),), num_cpus=0.02, most_tasks=2, batch_rows=rows),
@@ -86,6 +93,21 @@ def test_one_big_file_is_read_by_two_processes():
     assert sorted(out["page"].to_pylist()) == list(range(1, 201))
     assert len(set(out["text"].to_pylist())) == 2
     assert not set(out["text"].to_pylist()) & set(out["label"].to_pylist())
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_source_asks_for_no_cpu():
+    """It is told here: a task of Ray's own for it would wait for a whole CPU."""
+    holder = ray.remote(num_cpus=1.5)(Holder).remote()
+    ray.get(holder.there.remote())
+    late = threading.Timer(20, ray.kill, [holder])  # so that the test ends where the source does wait
+    late.start()
+    small = [Pool(stages=(Labels(),), num_cpus=0.1, workers=(1, 1))]
+    out = pa.concat_tables(ray_data.stream([pa.table({"text": ["a"]})] * 3, small))
+    in_time = late.is_alive()
+    late.cancel()
+    ray.kill(holder)
+    assert (out.num_rows, in_time) == (3, True)
 
 
 @pytest.mark.usefixtures("ray_local")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,10 @@ import pytest
 import requests
 import yaml
 
+from jobs.bench.common.clients import free_port
+from jobs.skeleton import write_skeleton
 from pipelines import families, family
+from tests.jobs.newcomers import installed, one_file
 
 KEYS = {"alice": "alice-" + 30 * "a", "bob": "bob-" + 30 * "b"}
 ALONE = ("bert", "text-classification")
@@ -44,12 +46,6 @@ class Endpoint:
             return self.post(path, files={"file": (file.name, content)}, data=fields)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def tiny_models(tiny) -> list[dict[str, object]]:
     """An entry for every task of every family, all in the processes of the first but ``ALONE``."""
     entries: list[dict[str, object]] = []
@@ -64,7 +60,16 @@ def tiny_models(tiny) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="package")
-def endpoint(ray_local, tiny, tmp_path_factory) -> Iterator[Endpoint]:
+def added(site, tmp_path_factory) -> Iterator[tuple[str, str]]:
+    """Two families that Manta does not have: one file, and another package's."""
+    folder = tmp_path_factory.mktemp("added")
+    file, package = write_skeleton("mini", folder), write_skeleton("loud", folder)
+    with one_file(file, "mini") as one, installed(package, site) as other:
+        yield one, other
+
+
+@pytest.fixture(scope="package")
+def endpoint(ray_local, tiny, added, tmp_path_factory) -> Iterator[Endpoint]:
     """What `manta serve` starts for a config file."""
     from jobs.serve import serving
     from jobs.serving.config import read_config

@@ -12,8 +12,8 @@ import pytest
 import requests
 import yaml
 
+from jobs.bench.common.clients import free_port
 from tests import corpus
-from tests.jobs.serving.conftest import free_port
 
 MANTA = [sys.executable, "-c", "from jobs.cli import program; program()", "serve"]
 

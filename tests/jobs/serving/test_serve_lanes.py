@@ -167,6 +167,33 @@ def test_an_error_costs_only_the_example_that_makes_it():
     asyncio.run(scenario())
 
 
+class _Panic(BaseException):
+    """As native code raises it: no Exception."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda examples: [{"length": np.array([1])}] * (len(examples) - 1), "ValueError"),  # nobody knows whose
+        (lambda examples: (_ for _ in ()).throw(_Panic("native")), "_Panic"),
+    ],
+)
+def test_all_who_wait_for_a_batch_that_breaks_hear_of_it_at_once(answer, told):
+    async def scenario():
+        held = Held()
+        held.run_examples, run = answer, held.run_examples
+        lanes = Lanes({"m": held}, lanes=1, threads=1, wait_s=0.05)
+        work = [asked(lanes, 10, 11), asked(lanes, 12)]
+        failures = [one for some in await asyncio.wait_for(asyncio.gather(*work), 10) for one in some]
+        assert [(one.code, one.stage) for one in failures] == [(Code.INTERNAL, "predict")] * 3
+        assert all(told in one.message for one in failures)
+        held.run_examples = run
+        held.go.release()
+        assert [int(one["length"][0]) for one in await asked(lanes, 14)] == [14], "the lane goes on"
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_models_of_one_process_take_turns(count):
     async def scenario():
