@@ -20,6 +20,8 @@ class Resources:
 
     cpus: float
     gpus: float
+    machine_cpus: float
+    """Of the smallest machine that has any: a process must fit into one."""
 
 
 _JOINED: list[str] = []
@@ -43,7 +45,12 @@ def connect(address: str | None) -> Resources:
     import ray.data  # now, while the cluster's processes come up, rather than when the first is needed
 
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Resources(cpus=there.get("CPU", 1.0), gpus=there.get("GPU", 0.0))
+    machines = [float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return Resources(
+        cpus=there.get("CPU", 1.0),
+        gpus=there.get("GPU", 0.0),
+        machine_cpus=min((cpus for cpus in machines if cpus), default=1.0),
+    )
 
 
 def leave() -> None:

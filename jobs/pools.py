@@ -66,8 +66,8 @@ class Layout:
     def documents(self, rows: int | None, *, count: int = 0) -> list[Pool]:
         """Plan → spread → read (→ predict) → write; ``rows`` a block where what went missing is tried again.
 
-        ``count`` is how many documents there are, where that is known: of images, recordings and videos, which are a
-        row each, no more processes start than there are blocks: one takes seconds to start.
+        ``count`` is how many documents there are, 0 where that is not known. Recordings and videos are a row each: no
+        more processes start than they fill, since one takes seconds to start.
         """
         size = rows or rows_at_once(self.takes)
         plan = planned(self.settings, takes=self.takes, reader=self.reader)
@@ -102,8 +102,9 @@ class Layout:
         read = from_table(self.task, columns, self.settings, takes=self.takes)
         if self.on_gpu:
             return self._predicted(read, 1, spread=0)
-        actors = self.settings.predict.workers or max(1, int(self.resources.cpus // CORES_A_MODEL))
-        cpus = max(1.0, self.resources.cpus // actors)
+        cores, machine = self.resources.cpus, max(1.0, self.resources.machine_cpus // 1)
+        actors = self.settings.predict.workers or max(1, int(cores // min(CORES_A_MODEL, machine)))
+        cpus = max(1.0, min(cores // actors, machine))
         return [
             Pool(
                 stages=(*read, *self._model(threads=int(cpus))),

@@ -1,0 +1,53 @@
+"""What the processes of a run ask for: that it fits on the machines there are, and is no more than there is work."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.cluster import Resources
+from jobs.pools import Layout
+from jobs.ways_in import columns_of
+from pipelines import Checkpoint, task
+from stages.settings import Predict, Settings
+from stages.write import RunStamp
+
+
+def layout(tiny, family: str, name: str, resources: Resources, *, workers: int = 0) -> Layout:
+    described = task(family, name)(Checkpoint(ref="tiny", path=str(tiny(family, name)), content="0"))
+    described.load_processor()
+    stamp = RunStamp(run_id="r", family=family, task=name, checkpoint="tiny", fingerprint="f", read_fingerprint="p")
+    return Layout(
+        task=described,
+        settings=Settings(predict=Predict(workers=workers)),
+        stamp=stamp,
+        output="out",
+        pages="out",
+        resources=resources,
+        takes=described.takes(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("cpus", "machine", "workers", "asked"),
+    [
+        (2, 2, 0, (1, 2)),
+        (16, 16, 0, (4, 4)),
+        (6, 6, 0, (1, 6)),
+        (4, 2, 0, (2, 2)),  # two machines of two: none has four
+        (24, 8, 0, (6, 4)),
+        (4, 2, 1, (1, 2)),
+        (16, 16, 2, (2, 8)),
+    ],
+)
+def test_a_model_for_tables_fits_on_a_machine(tiny, cpus, machine, workers, asked) -> None:
+    resources = Resources(cpus=cpus, gpus=0, machine_cpus=machine)
+    found = layout(tiny, "bert", "text-classification", resources, workers=workers)
+    (pool,) = found.tables(columns_of(found.task), 256)
+    assert (pool.workers, pool.num_cpus) == ((asked[0], asked[0]), asked[1])
+
+
+@pytest.mark.parametrize(("recordings", "processes"), [(0, 4), (3, 1), (4, 1), (5, 2), (500, 4)])
+def test_few_recordings_start_few_processes(tiny, recordings, processes) -> None:
+    found = layout(tiny, "sew_d", "features", Resources(cpus=4, gpus=0, machine_cpus=4))
+    reading, model = found.documents(None, count=recordings)
+    assert reading.workers == model.workers == (processes, processes)
