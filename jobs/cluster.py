@@ -45,7 +45,8 @@ def connect(address: str | None) -> Resources:
     import ray.data  # now, while the cluster's processes come up, rather than when the first is needed
 
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    machines = [float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    machines = [float(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
     return Resources(
         cpus=there.get("CPU", 1.0),
         gpus=there.get("GPU", 0.0),
