@@ -28,7 +28,7 @@ from stages.reading import READER
 from stages.storage import open_storage
 from stages.tables import TableFile, inspect
 
-WAVE = 20_000
+WAVE = 8_000
 """Documents of one Ray execution: bounds what the driver keeps, long enough that starting it costs nothing."""
 
 
