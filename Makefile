@@ -18,8 +18,9 @@ NEED := PYTHON=$(PYTHON) infra/debian/need.sh
 READERS := tesseract:tesseract-ocr,tesseract-ocr-eng pdftoppm:poppler-utils
 BROWSER := chromium:chromium,fonts-dejavu-core chromedriver:chromium-driver
 
-# Much of the tests' time is waiting for Ray: two processes, each with a cluster of its own; a file stays with one.
-SIDE_BY_SIDE := -n 2 --dist loadfile
+# Much of the tests' time is waiting for Ray: two processes, each with a cluster of its own; a file stays with one, and
+# they come in the order of their names: jobs/ has the long ones, the short ones of stages/ fill up at the end.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 # What is installed is right as long as these files say the same.
 HASH := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-12)

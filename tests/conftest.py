@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,16 +111,20 @@ def gloo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
     """``tiny(family, task)``: the folder of that family's tiny random checkpoint, made at its first use. Read only:
-    a test that changes files copies it first."""
-    folder = tmp_path_factory.mktemp("tiny")
+    a test that changes files copies it first. pytest-xdist's processes share them."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny"
+    folder.mkdir(exist_ok=True)
 
     def make(family: str, task: str) -> Path:
         from pipelines import family as find
 
         path = folder / f"{family}-{task}"
         if not path.exists():
-            path.mkdir()
-            find(family).tiny(path, task)
+            aside = Path(tempfile.mkdtemp(dir=folder))
+            find(family).tiny(aside, task)
+            with suppress(OSError):  # another process was quicker
+                aside.rename(path)
         return path
 
     return make

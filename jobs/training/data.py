@@ -6,6 +6,7 @@ were workers at the start, and each rank takes every ``world``-th share.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -20,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from jobs.training.encode import FOLDER
 from stages.batches import training_steps
-from stages.examples import Example, unpack
-from stages.storage import open_storage
+from stages.examples import ENCODED, Example, unpack
+from stages.storage import Storage, open_storage
 
 Vary: TypeAlias = Callable[[Example, Generator], Example]
 """What an epoch changes in an example, by chance."""
@@ -34,24 +36,38 @@ class Encoded(Dataset[Example]):
     """Every example of ``encoded/``; a row's windows are examples of their own."""
 
     def __init__(self, output: str) -> None:
-        storage = open_storage(output)
-        names = sorted(entry.name for entry in storage.list(f"{FOLDER}/"))
-        parts = [pq.read_table(pa.BufferReader(storage.read(name))) for name in names]
-        self._rows = pa.concat_tables(parts)["encoded"].combine_chunks()
-        counts = np.array([len(sizes) for sizes in self._rows.field("sizes").to_pylist()])
+        self._parts = _mapped(open_storage(output))
+        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
+        counts = np.concatenate([np.asarray(pc.list_value_length(part.field("sizes"))) for part in self._parts])
         self._row = np.repeat(np.arange(len(counts)), counts)
         self._window = np.concatenate([np.arange(count) for count in counts])
         self.lengths = self._flat("sizes") + self._flat("extras")
         self.groups = self._flat("groups")
 
     def _flat(self, name: str) -> NDArray[np.int32]:
-        return np.asarray(self._rows.field(name).flatten().to_numpy(zero_copy_only=False), np.int32)
+        return np.concatenate([np.asarray(part.field(name).flatten(), np.int32) for part in self._parts])
 
     def __len__(self) -> int:
         return len(self._row)
 
     def __getitem__(self, at: int) -> Example:
-        return unpack(self._rows[int(self._row[at])].as_py())[int(self._window[at])]
+        row = int(self._row[at])
+        part = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return unpack(self._parts[part][row - int(self._starts[part])].as_py())[int(self._window[at])]
+
+
+def _mapped(storage: Storage) -> list[pa.StructArray]:
+    """The parts of ``encoded/``, in a file of this machine's that is mapped into memory: a corpus's pixels are more
+    than memory holds. The file is gone when nothing reads it any longer."""
+    names = sorted(entry.name for entry in storage.list(f"{FOLDER}/"))
+    with tempfile.NamedTemporaryFile(prefix="manta-encoded-") as file:
+        with pa.ipc.new_file(file, pa.schema({"encoded": ENCODED})) as writer:
+            for name in names:
+                for batch in pq.ParquetFile(pa.BufferReader(storage.read(name))).iter_batches():
+                    writer.write_batch(batch)
+        file.flush()
+        table = pa.ipc.open_file(pa.memory_map(file.name)).read_all()
+    return [chunk for chunk in table["encoded"].chunks if len(chunk)]
 
 
 class Seen(Dataset[Example]):

@@ -1,4 +1,5 @@
-"""A run in a process of its own, that can be killed, or have an environment of its own; and what it leaves."""
+"""A run in a process of its own, that can be killed, or have an environment of its own; the same one here; and what
+both leave."""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs import run
+from jobs.record import RunRecord
+from stages.settings import Predict, Settings
 from stages.storage import open_storage
 
 RUN = """
@@ -34,6 +38,14 @@ def start(files: Path | str, output: Path | str, checkpoint: Path, *, before: st
     command = [sys.executable, "-c", before + RUN, str(files), str(output), str(checkpoint)]
     here = Path(__file__).parents[2]
     return subprocess.Popen(command, cwd=here, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def here(files: Path | str, output: Path | str, checkpoint: Path) -> RunRecord:
+    """What ``start`` runs, in this process and its cluster: in a third of the time."""
+    settings = Settings(predict=Predict(dtype="float32"), text="ocr")
+    options = {"allow_random_head": True}
+    what = ("layoutlm", "token-classification", [str(files)], str(output))
+    return run(*what, checkpoint=str(checkpoint), settings=settings, options=options, max_error_rate=1.0).record
 
 
 def finish(process: subprocess.Popen[str], expected: int = 0) -> dict:

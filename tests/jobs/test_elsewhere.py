@@ -8,6 +8,7 @@ import pytest
 
 from stages.storage_s3 import file_system
 from tests import corpus
+from tests.jobs import apart
 from tests.jobs.apart import answers, finish, start
 from tests.stages.s3_server import BUCKET, serving
 
@@ -35,10 +36,10 @@ def files(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def here(files, tiny, tmp_path_factory) -> list[tuple]:
+def here(ray_local, files, tiny, tmp_path_factory) -> list[tuple]:
     """What a run on local disk and CPUs answers."""
     output = tmp_path_factory.mktemp("here")
-    finish(start(files, output, tiny("layoutlm", "token-classification")), expected=3)
+    apart.here(files, output, tiny("layoutlm", "token-classification"))
     return answers(output)
 
 
@@ -53,8 +54,8 @@ def test_s3_with_faults_gives_the_rows_of_local_disk(files, here, tiny):
         assert faults.injected > 3
         assert record["documents"]["failed"] == 3
         assert answers(f"{at}/out") == here
-        again = finish(start(f"{at}/in", f"{at}/out", checkpoint))
-        assert (again["documents"]["skipped"], again["pages"]["ok"]) == (6, 0)
+        again = apart.here(f"{at}/in", f"{at}/out", checkpoint)
+        assert (again.documents.skipped, again.pages.ok) == (6, 0)
 
 
 def test_each_of_two_gpus_has_a_model_of_its_own(files, here, tiny, tmp_path):

@@ -17,7 +17,9 @@ import psutil
 import pytest
 
 from tests import corpus
-from tests.jobs.apart import answers, committed, finish, start
+from tests.jobs.apart import answers, committed, finish, here, start
+
+pytestmark = pytest.mark.usefixtures("ray_local")
 
 KILLS = int(os.environ.get("MANTA_KILLS", "5"))
 SCANS = max(24, 2 * KILLS)
@@ -40,10 +42,9 @@ def scans(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(scans, tiny, tmp_path_factory) -> list[tuple]:
+def undisturbed(ray_local, scans, tiny, tmp_path_factory) -> list[tuple]:
     output = tmp_path_factory.mktemp("undisturbed")
-    record = finish(start(scans, output, tiny("layoutlm", "token-classification")))
-    assert record["documents"]["ok"] == SCANS
+    assert here(scans, output, tiny("layoutlm", "token-classification")).documents.ok == SCANS
     return answers(output)
 
 
@@ -78,11 +79,11 @@ def test_a_killed_driver_goes_on_where_it_stopped(scans, undisturbed, tiny, tmp_
     process.kill()
     process.communicate()
     before = committed(output)
-    record = finish(start(scans, output, checkpoint))
+    record = here(scans, output, checkpoint)
     assert answers(output) == undisturbed
     # Workers of the dead driver may have committed a last block each after we counted.
-    assert record["pages"]["ok"] <= SCANS - before
-    assert record["documents"]["ok"] + record["documents"]["skipped"] == SCANS
+    assert record.pages.ok <= SCANS - before
+    assert record.documents.ok + record.documents.skipped == SCANS
 
 
 def test_sigterm_commits_what_is_finished_and_says_so(scans, undisturbed, tiny, tmp_path):
@@ -97,6 +98,5 @@ def test_sigterm_commits_what_is_finished_and_says_so(scans, undisturbed, tiny, 
     (record,) = (json.loads(path.read_text()) for path in (output / "runs").glob("*.json"))
     assert (record["status"], record["exit_code"]) == ("stopped", 5)
     before = committed(output)
-    again = finish(start(scans, output, checkpoint))
-    assert again["pages"]["ok"] == SCANS - before
+    assert here(scans, output, checkpoint).pages.ok == SCANS - before
     assert answers(output) == undisturbed

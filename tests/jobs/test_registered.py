@@ -23,10 +23,10 @@ Manta = Callable[..., dict[str, object]]
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder, and no MLflow setting at all: the registry is made in it."""
+    before = mlflow.get_tracking_uri()  # first: without the variable it would be a file of this folder's
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv("MANTA_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(None)
     yield tmp_path
     mlflow.set_tracking_uri(before)

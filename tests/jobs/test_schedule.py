@@ -241,7 +241,7 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
     config = configured(tmp_path, schedule={"cron": "* * * * * *"})
     files, output = tmp_path / "in", tmp_path / "out"
     corpus.scan(files / "scan0.png")
-    for i in range(1, 32):
+    for i in range(1, 16):
         shutil.copyfile(files / "scan0.png", files / f"scan{i}.png")
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", "schedule", str(config)],
@@ -277,7 +277,7 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
         corpus.pdf(files / "new.pdf", 2)
         (run,) = runs()
         run.kill()
-        until(lambda: any(one["documents"]["listed"] == 33 for one in records()))
+        until(lambda: any(one["documents"]["listed"] == 17 for one in records()))
         last = runs()
         until(lambda: runs() != last)  # its line is told once it has ended
     finally:
@@ -289,12 +289,12 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
     assert "ticks" in lines[-1]  # each run is longer than the period
     for one, other in itertools.pairwise(records()):
         assert one["finished"] <= other["started"]
-    assert pages() == {"new.pdf": 2, **{f"scan{i}.png": 1 for i in range(32)}}
-    rest = next(one for one in records() if one["documents"]["listed"] == 33)
+    assert pages() == {"new.pdf": 2, **{f"scan{i}.png": 1 for i in range(16)}}
+    rest = next(one for one in records() if one["documents"]["listed"] == 17)
     by_run = Counter(pq.read_table(output / "pages")["run_id"].to_pylist())
     killed = sum(count for run_id, count in by_run.items() if run_id not in {one["run_id"] for one in records()})
     assert killed > 0
-    assert rest["pages"]["ok"] == 34 - killed  # only what was left, and what is new
+    assert rest["pages"]["ok"] == 18 - killed  # only what was left, and what is new
 
 
 def test_a_run_that_is_told_to_stop_is_waited_for_and_told_of(monkeypatch) -> None:
