@@ -43,6 +43,8 @@ page_box = st.tuples(st.floats(-500, 500), st.floats(-500, 500), st.floats(10, 2
     lambda p: (p[0], p[1], p[0] + p[2], p[1] + p[3])
 )
 inside = st.tuples(fraction, fraction, fraction, fraction)
+off_edges = fraction.filter(lambda part: part in (0, 1) or abs(1000 * part - round(1000 * part)) > 1e-6)
+"""On the edge between two steps, as at 0.12, which of them it is depends on how a float was rounded."""
 
 
 def _inside(page, parts):
@@ -60,7 +62,7 @@ def test_an_unturned_page_only_flips(page, parts):
     assert np.abs(as_seen([box], page, 0) - normalised(flipped, right - left, top - bottom)).max() <= 1
 
 
-@given(page_box, inside, st.sampled_from([0, 90, 180, 270]))
+@given(page_box, st.tuples(off_edges, off_edges, off_edges, off_edges), st.sampled_from([0, 90, 180, 270]))
 def test_turning_the_page_once_more_turns_the_box_clockwise(page, parts, rotation):
     box = _inside(page, parts)
     x0, y0, x1, y1 = as_seen([box], page, rotation)[0].tolist()
