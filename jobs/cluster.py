@@ -18,10 +18,14 @@ from stages.errors import MantaError, UsageError, first_line
 class Resources:
     """What the cluster has in all."""
 
-    cpus: float
+    machines: tuple[float, ...]
+    """CPUs of each machine that has any: a process must fit into one."""
     gpus: float
-    machine_cpus: float
-    """Of the smallest machine that has any: a process must fit into one."""
+
+    @property
+    def cpus(self) -> float:
+        """Of all machines."""
+        return sum(self.machines)
 
 
 _JOINED: list[str] = []
@@ -46,12 +50,8 @@ def connect(address: str | None) -> Resources:
 
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    machines = [float(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
-    return Resources(
-        cpus=there.get("CPU", 1.0),
-        gpus=there.get("GPU", 0.0),
-        machine_cpus=min((cpus for cpus in machines if cpus), default=1.0),
-    )
+    machines = (float(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"])
+    return Resources(machines=tuple(cpus for cpus in machines if cpus) or (1.0,), gpus=there.get("GPU", 0.0))
 
 
 def leave() -> None:

@@ -102,12 +102,12 @@ class Layout:
         read = from_table(self.task, columns, self.settings, takes=self.takes)
         if self.on_gpu:
             return self._predicted(read, 1, spread=0)
-        cores, machine = self.resources.cpus, max(1.0, self.resources.machine_cpus // 1)
-        actors = self.settings.predict.workers or max(1, int(cores // min(CORES_A_MODEL, machine)))
-        cpus = max(1.0, min(cores // actors, machine))
+        share = min(CORES_A_MODEL, self._widest)
+        actors = self.settings.predict.workers or max(1, self._places(share))
+        cpus = next((n for n in range(self._widest, 1, -1) if self._places(n) >= actors), 1)
         return [
             Pool(
-                stages=(*read, *self._model(threads=int(cpus))),
+                stages=(*read, *self._model(threads=cpus)),
                 num_cpus=cpus,
                 workers=(actors, actors),
                 batch_rows=1,
@@ -125,12 +125,7 @@ class Layout:
             least = 1 if self.takes is None else min(most, self._cores)
             return [
                 self._reading(first, READ_CPU, rows, spread, blocks),
-                Pool(
-                    stages=self._model(threads=max(1, self._cores // most)),
-                    num_cpus=PREDICT_CPU,
-                    workers=(least, most),
-                    batch_rows=rows,
-                ),
+                Pool(stages=self._model(threads=1), num_cpus=PREDICT_CPU, workers=(least, most), batch_rows=rows),
             ]
         gpus = self.settings.predict.workers or int(self.resources.gpus)
         share = min(1.0, PREDICT_CPU * self.resources.cpus / gpus)
@@ -155,6 +150,15 @@ class Layout:
     @property
     def _cores(self) -> int:
         return max(1, int(self.resources.cpus))
+
+    @property
+    def _widest(self) -> int:
+        """Cores of the largest machine."""
+        return max(1, int(max(self.resources.machines)))
+
+    def _places(self, cpus: int) -> int:
+        """How many processes of so many CPUs there is room for."""
+        return sum(int(machine // cpus) for machine in self.resources.machines)
 
     def _model(self, threads: int) -> tuple[Stage, ...]:
         assert self.task is not None

@@ -51,7 +51,7 @@ def data_flow() -> str:
         stamp=stamp,
         output="",
         pages="",
-        resources=Resources(cpus=8, gpus=1, machine_cpus=8),
+        resources=Resources(machines=(8,), gpus=1),
     )
     rows = [
         [f"{number}", f"`{stage.name}`", _says(stage), code(stage.reads), code(stage.writes), _dropped(stage)]

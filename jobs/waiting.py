@@ -36,10 +36,12 @@ def watched(pools: Sequence[Pool], say: Callable[[str], None]) -> Iterator[Calla
 
 
 def _watch(pools: Sequence[Pool], came: threading.Event, say: Callable[[str], None]) -> None:
+    from ray.exceptions import RayError
+
     while not came.wait(PATIENCE_S):
         try:
             found = lacking(pools)
-        except Exception as error:  # noqa: BLE001 - whatever Ray raises: the pass goes on without
+        except RayError as error:  # the cluster does not answer: what the pass itself meets is raised there
             log.warning("what the cluster is asked for cannot be told: %s", first_line(error))
             return
         if found and not came.is_set():

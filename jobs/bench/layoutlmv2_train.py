@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.bench.common.ask import Ask, tell
+from jobs.bench.common.learning import settings_note
 from jobs.bench.common.machine import versions
 from jobs.bench.common.programs import manta, watch
 from jobs.bench.common.report import Check, Report, Table
@@ -44,7 +45,6 @@ def measure(ask: Ask) -> Report:
     assert isinstance(seconds, dict)
     figures = ("entity_f1", "entity_precision", "entity_recall", "word_accuracy")
     rows = tuple((figure, float(metrics[figure])) for figure in figures)
-    told = ", ".join(f"{key}={value}" for key, value in settings.items())
     return Report(
         bench="layoutlmv2_train",
         title="LayoutLMv2 learns invoices",
@@ -54,7 +54,7 @@ def measure(ask: Ask) -> Report:
         notes=(
             f"{pages} generated pages, {WORKERS} workers, {record['steps']} steps, {seconds['train']:.0f} s of "
             f"training, {seconds['encode']:.0f} s of encoding",
-            f"settings: {told}",
+            settings_note(settings),
         ),
         versions=versions("ray", "torch", "transformers"),
     )

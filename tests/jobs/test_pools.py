@@ -28,19 +28,22 @@ def layout(tiny, family: str, name: str, resources: Resources, *, workers: int =
 
 
 @pytest.mark.parametrize(
-    ("cpus", "machine", "workers", "asked"),
+    ("machines", "workers", "asked"),
     [
-        (2, 2, 0, (1, 2)),
-        (16, 16, 0, (4, 4)),
-        (6, 6, 0, (1, 6)),
-        (4, 2, 0, (2, 2)),  # two machines of two: none has four
-        (24, 8, 0, (6, 4)),
-        (4, 2, 1, (1, 2)),
-        (16, 16, 2, (2, 8)),
+        ((2,), 0, (1, 2)),
+        ((16,), 0, (4, 4)),
+        ((6,), 0, (1, 6)),
+        ((2, 2), 0, (2, 2)),  # none has four
+        ((8, 8, 8), 0, (6, 4)),
+        ((2, 2), 1, (1, 2)),
+        ((16,), 2, (2, 8)),
+        ((1, 16), 0, (4, 4)),  # a small head is no measure for the others
+        ((7, 5), 0, (2, 5)),
+        ((2, 1), 4, (4, 1)),  # more than there is room for: refused by check_room
     ],
 )
-def test_a_model_for_tables_fits_on_a_machine(tiny, cpus, machine, workers, asked) -> None:
-    resources = Resources(cpus=cpus, gpus=0, machine_cpus=machine)
+def test_a_model_for_tables_fits_on_a_machine(tiny, machines, workers, asked) -> None:
+    resources = Resources(machines=machines, gpus=0)
     found = layout(tiny, "bert", "text-classification", resources, workers=workers)
     (pool,) = found.tables(columns_of(found.task), 256)
     assert (pool.workers, pool.num_cpus) == ((asked[0], asked[0]), asked[1])
@@ -48,6 +51,6 @@ def test_a_model_for_tables_fits_on_a_machine(tiny, cpus, machine, workers, aske
 
 @pytest.mark.parametrize(("recordings", "processes"), [(0, 4), (3, 1), (4, 1), (5, 2), (500, 4)])
 def test_few_recordings_start_few_processes(tiny, recordings, processes) -> None:
-    found = layout(tiny, "sew_d", "features", Resources(cpus=4, gpus=0, machine_cpus=4))
+    found = layout(tiny, "sew_d", "features", Resources(machines=(4,), gpus=0))
     reading, model = found.documents(None, count=recordings)
     assert reading.workers == model.workers == (processes, processes)

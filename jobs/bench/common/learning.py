@@ -55,9 +55,14 @@ class _Asked:
     options: Options
 
 
-def settings_note(settings: Mapping[str, str]) -> str:
-    """What ``--set`` was told, for a report's notes."""
-    return "settings: " + ", ".join(f"{name}={value}" for name, value in settings.items())
+def listed(settings: Mapping[str, object]) -> str:
+    """What ``--set`` was told."""
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+
+def settings_note(settings: Mapping[str, object]) -> str:
+    """The same for a report's notes."""
+    return f"settings: {listed(settings)}"
 
 
 def learn(

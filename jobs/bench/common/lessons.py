@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.bench.common.ask import tell
+from jobs.bench.common.learning import listed
 from stages.base import Row
 from stages.columns import schema
 
@@ -89,7 +90,7 @@ class Lesson:
 
     def told(self) -> str:
         """The settings, for a report's notes."""
-        return ", ".join(f"{name}={value}" for name, value in self.settings.items())
+        return listed(self.settings)
 
 
 def write_rows(rows: Sequence[Row], file: Path) -> str:

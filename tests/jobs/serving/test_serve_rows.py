@@ -57,7 +57,7 @@ def by_batch(name: str, task: str, checkpoint: Path, source: Path, output: Path)
         stamp=stamp,
         output=str(output),
         pages=str(output),
-        resources=Resources(cpus=1, gpus=0, machine_cpus=1),
+        resources=Resources(machines=(1,), gpus=0),
         takes=prepared.rehearsal.wait(),
     )
     [listed] = list(listing([str(source)]))
