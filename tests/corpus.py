@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from pathlib import Path
 
 import pikepdf
@@ -35,6 +37,18 @@ def scan(path: Path, text: str = "SCANNED RECEIPT 42") -> Path:
     draw = ImageDraw.Draw(image)
     for i, line in enumerate((text, "Total 99.00", "Thank you very much")):
         draw.text((60, 60 + 120 * i), line, fill=0, font=font)
+    image.save(path)
+    return path
+
+
+def dense_scan(path: Path) -> Path:
+    """An image of 2,600 small words: OCR is at it for the better part of a minute."""
+    letters = random.Random(1)
+    image = Image.new("L", (3000, 2000), 255)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(20)
+    for y in range(20, 1960, 30):
+        words = ("".join(letters.choices(string.ascii_lowercase, k=6)) for _ in range(40))
+        draw.text((20, y), " ".join(words), fill=0, font=font)
     image.save(path)
     return path
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -87,8 +88,10 @@ def test_a_killed_driver_goes_on_where_it_stopped(scans, undisturbed, tiny, tmp_
 
 
 def test_sigterm_commits_what_is_finished_and_says_so(scans, undisturbed, tiny, tmp_path):
+    files = shutil.copytree(scans, tmp_path / "in")
+    endless = corpus.dense_scan(files / "scan99.png")  # so that the run is never over before the signal
     output, checkpoint = tmp_path / "out", tiny("layoutlm", "token-classification")
-    process = start(scans, output, checkpoint)
+    process = start(files, output, checkpoint)
     wait_for(lambda: committed(output) > 0, process)
     at = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -97,6 +100,7 @@ def test_sigterm_commits_what_is_finished_and_says_so(scans, undisturbed, tiny, 
     assert "SIGTERM" in told["stderr"]
     (record,) = (json.loads(path.read_text()) for path in (output / "runs").glob("*.json"))
     assert (record["status"], record["exit_code"]) == ("stopped", 5)
+    endless.unlink()
     before = committed(output)
-    assert here(scans, output, checkpoint).pages.ok == SCANS - before
+    assert here(files, output, checkpoint).pages.ok == SCANS - before
     assert answers(output) == undisturbed

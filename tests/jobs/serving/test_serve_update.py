@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 import pytest
 import yaml
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from jobs.serving.deployed import build
 from stages.errors import UsageError
-from tests.jobs.serving.test_serve_faults import ROWS, TEXTS, Load, expected, processes
+from tests.jobs.serving.test_serve_faults import ROWS, TEXTS, Load, expected, processes, wait_until
 
 
 def test_a_new_version_comes_without_a_failed_request(endpoint, tiny, tmp_path):
@@ -30,10 +29,10 @@ def test_a_new_version_comes_without_a_failed_request(endpoint, tiny, tmp_path):
     others = [processes(f"ray::ServeReplica:manta:{name}") for name in ("documents", "bert-features")]
 
     with Load(endpoint, 6) as load:
-        time.sleep(0.5)
+        wait_until(lambda: load.good == before)
         assert load.good == before
         serve.run(build({"config": str(path)}), name="manta", route_prefix="/")  # as a Serve config file does it
-        time.sleep(1)
+        wait_until(lambda: len(load.good - before) == len(TEXTS))
     after = expected(endpoint)
 
     print(len(load.answers), dict(load.failed))
