@@ -40,10 +40,8 @@ def _grouped(tables: Tables, group: str) -> dict[str, list[_Row]]:
     """Rows by the value that keeps them together."""
     found: dict[str, list[_Row]] = defaultdict(list)
     for number, file in enumerate(tables.files):
-        if not group:
-            found |= {f"{file.doc_id} {row}": [(number, row)] for row in range(file.rows)}
-            continue
-        for row, value in enumerate(values_of(file, group, Limits())):
+        values = values_of(file, group, Limits()) if group else [(file.doc_id, row) for row in range(file.rows)]
+        for row, value in enumerate(values):
             if value is None:
                 raise UsageError(
                     f"train.eval_group: row {row} of {file.uri} has nothing in a column {group!r}: name one that says "

@@ -75,6 +75,14 @@ def test_every_row_is_on_one_side_and_groups_stay_whole(reader, films, kind, sha
         assert len(judged) == min(len(films) - 1, max(1, -int(-share * len(films) // 1)))
 
 
+def test_a_file_that_is_there_twice_keeps_its_rows(reader, tmp_path):
+    data = Path(write(tmp_path, [1, 2, 3, 4, 5, 6, 7, 8], "parquet"))
+    (data / "c.parquet").write_bytes((data / "a.parquet").read_bytes())
+    teaches, judges = split(find_tables(str(data), reader), 0.3, "")
+    assert sorted(texts(teaches, reader) + texts(judges, reader)) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7]
+    assert set(texts(teaches, reader)).isdisjoint(texts(judges, reader))
+
+
 def test_what_cannot_be_divided_is_refused_with_what_to_do(reader, tmp_path):
     data = write(tmp_path, [1, 2, 3, 4], "jsonl")
 
