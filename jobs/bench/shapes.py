@@ -18,7 +18,7 @@ from jobs.bench.common.lessons import Lesson, share_right
 from jobs.bench.common.machine import versions
 from jobs.bench.common.report import Check, Report, Table
 from jobs.bench.common.wordlist import write_word_tokenizer
-from jobs.bench.made.shapes import COLOURS, SHAPES, SIDE, Figure, figures, names, png
+from jobs.bench.made.shapes import COLOURS, SHAPES, SIDE, Figure, figures, names, png, repainted
 from stages.base import Row
 
 ROWS, TEST_ROWS = 4000, 320
@@ -34,9 +34,9 @@ LESSON = Lesson(
     workers=2,
 )
 TEMPLATE = "a {}"
-SAID = ("a {colour} {shape}", "a {shape}", "something {colour}")
-"""What a caption says of its image: both, or one of the two, as people's captions do. Were both always said, the towers
-would learn pairs by heart: colours were told from the start then, shapes never."""
+BOTH, SHAPE, COLOUR = "a {colour} {shape}", "a {shape}", "something {colour}"
+"""What captions say of an image: both, or one of the two, as people's captions do. A shape alone comes in any colour,
+also in those without a name. Were both always said, in eight colours, the towers would learn pairs by heart."""
 
 
 def measure(ask: Ask) -> Report:
@@ -80,11 +80,12 @@ def measure(ask: Ask) -> Report:
 def captioned(count: int, combinations: list[tuple[str, str]], seed: int) -> list[Row]:
     """Rows ``image`` and ``text``; size and ground are for the towers to overlook."""
     random = np.random.default_rng(seed)
-    shown = figures(count, combinations, seed)
-    return [
-        {"image": png(one, random), "text": random.choice(SAID).format(colour=one.colour, shape=one.shape)}
-        for one in shown
-    ]
+    rows = []
+    for one in figures(count, combinations, seed):
+        said = random.choice((BOTH, SHAPE, COLOUR))
+        shown = repainted(one, combinations, random) if said == SHAPE else one
+        rows.append({"image": png(shown, random), "text": said.format(colour=one.colour, shape=one.shape)})
+    return rows
 
 
 def _accuracy(lesson: Lesson, model: str, shown: list[Figure], output: Path) -> float:
@@ -126,4 +127,4 @@ def write_towers(folder: Path) -> None:
 
 def _examples() -> str:
     [one] = figures(1, names(held_out=False), seed=1)
-    return ", ".join(repr(said.format(colour=one.colour, shape=one.shape)) for said in SAID)
+    return ", ".join(repr(said.format(colour=one.colour, shape=one.shape)) for said in (BOTH, SHAPE, COLOUR))

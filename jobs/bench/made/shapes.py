@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+Paint = tuple[int, int, int]
 SHAPES = ("circle", "square", "triangle", "cross", "star", "ring", "moon", "bar")
 COLOURS = {
     "red": (220, 40, 40),
@@ -26,6 +28,8 @@ SIZES = {"small": 0.33, "large": 0.42}
 """Radius by name, as a share of the image's side."""
 SIDE = 32
 """Rows and columns of an image, in pixels."""
+_STANDS_OFF = 100.0
+"""Least distance of a paint from its ground, of the 441 from black to white."""
 _OFF = 0.04
 """How far from the middle a figure may stand, as a share of the side."""
 _FINER = 4
@@ -42,6 +46,8 @@ class Figure:
     colour: str
     size: str
     ground: str
+    paint: Paint | None = None
+    """What it is painted with instead of its colour's own red, green and blue."""
 
     @property
     def name(self) -> str:
@@ -79,13 +85,22 @@ def figures(count: int, combinations: Sequence[tuple[str, str]], seed: int) -> l
     ]
 
 
+def repainted(figure: Figure, combinations: Sequence[tuple[str, str]], random: np.random.Generator) -> Figure:
+    """The figure in any colour that stands off its ground and whose nearest name goes with its shape."""
+    while True:
+        paint = tuple(int(one) for one in random.integers(0, 256, 3))
+        colour = min(COLOURS, key=lambda name: math.dist(COLOURS[name], paint))
+        if (figure.shape, colour) in combinations and math.dist(GROUNDS[figure.ground], paint) > _STANDS_OFF:
+            return replace(figure, colour=colour, paint=cast("Paint", paint))
+
+
 def png(figure: Figure, random: np.random.Generator, *, side: int = SIDE) -> bytes:
     """An image file of the figure, somewhere in it, turned a little, its colours a little off."""
     radius = side * SIZES[figure.size] * random.uniform(0.9, 1.1)
     middle = random.uniform(0.5 - _OFF, 0.5 + _OFF, 2) * side
     mask = drawn(figure.shape, side=side, radius=radius, centre=(middle[0], middle[1]), turn=random.uniform(-0.1, 0.1))
     image = Image.new("RGB", (side, side), GROUNDS[figure.ground])
-    image.paste(COLOURS[figure.colour], (0, 0), mask)
+    image.paste(figure.paint or COLOURS[figure.colour], (0, 0), mask)
     pixels = np.asarray(image) + random.normal(0, 6, (side, side, 3)) + random.uniform(-15, 15, 3)
     file = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "PNG")
