@@ -85,7 +85,7 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
     parts = {"checkpoint": checkpoint, "encoder": encoder, "decoder": decoder}
     start = find_start(family, task, output, seed=settings.seed, **parts)
     described, tried = _described(family, task, start, options)
-    sources = find_sources(tried, data, eval_data, output)
+    sources = find_sources(tried, data, eval_data, output, settings)
     if sources.checkpoint is not tried.checkpoint:
         described, tried = _tried(type(tried), sources.checkpoint, tried.options)
     held_out = sources.held_out
@@ -115,8 +115,8 @@ def train(  # noqa: PLR0913 - the options of the command line, each by name
         _tracked(job, {name: one or "" for name, one in named.items()}) as tracking,
     ):
         tell_data(tracking, data, sources.data, "training")
-        if sources.evaluation and eval_data:
-            tell_data(tracking, eval_data, sources.evaluation, "evaluation")
+        if sources.evaluation:
+            tell_data(tracking, eval_data or data, sources.evaluation, "evaluation")
         with system_metrics(tracking):
             return _run(job, sources.tables, tracking, workers=workers, address=address)
 
@@ -188,7 +188,10 @@ def _check(tried: Task, job: _Job) -> None:
     if not job.evaluation:
         for name in ("metric", "patience", "evaluate_steps"):
             if getattr(settings, name):
-                raise UsageError(f"train.{name} needs rows to judge the model by: name them with --eval-data")
+                raise UsageError(
+                    f"train.{name} needs rows to judge the model by: name them with --eval-data, "
+                    "or keep a part of the training rows out with train.eval_share"
+                )
     check_labels(tried, job.evaluation)
 
 
@@ -263,7 +266,7 @@ def _encoded(job: _Job, tables: Tables) -> int:
     with job.timed("encode"):
         if job.begun is not None:
             return job.begun.left_out
-        refused = encode(tables, job.task, job.output, takes=job.takes)
+        refused = encode(tables, job.task, job.output, takes=job.takes, say=job.say)
     if len(refused) > job.settings.left_out * tables.rows:
         share = len(refused) / tables.rows
         raise UsageError(f"{summary(refused)}; mend them, or admit it with --set train.left_out={share:.3g}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,10 +29,11 @@ SLICE = pa.schema(
         ("count", pa.int64()),
         ("offset", pa.int64()),
         ("named", pa.bool_()),
+        ("only", pa.list_(pa.int64())),
     ],
 )
 """One slice: ``count`` rows from ordinal ``first``; ``offset`` is the byte where a JSONL slice begins; ``named`` tells
-that rows carry a ``uri`` of their own."""
+that rows carry a ``uri`` of their own; ``only`` are the ordinals that are wanted of it, null for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,11 @@ class TableFile:
     offsets: tuple[int, ...]
     """Byte offset of every ``STRIDE``-th line of a JSONL file; empty for Parquet."""
 
-    def slices(self, runs: Sequence[tuple[int, int]], most: int) -> pa.Table:
-        """The row ranges ``runs`` (first, count) cut to slices of at most ``most`` rows, as a SLICE table."""
+    def slices(self, runs: Sequence[tuple[int, int]], most: int, only: Callable[[int], bool] | None = None) -> pa.Table:
+        """The row ranges ``runs`` (first, count) cut to slices of at most ``most`` rows, as a SLICE table.
+
+        ``only`` tells by a row's ordinal whether it is wanted.
+        """
         cut = [
             (at, min(most, first + count - at, STRIDE - at % STRIDE if self.offsets else count))
             for first, count in runs
@@ -108,9 +112,11 @@ class TableFile:
                 "first": first,
                 "count": count,
                 "offset": self.offsets[first // STRIDE] if self.offsets else 0,
+                "only": None if only is None else list(filter(only, range(first, first + count))),
             }
             for first, count in cut
         ]
+        rows = [row for row in rows if row["only"] != []]
         return pa.Table.from_pylist(rows, schema=SLICE)
 
 
@@ -152,6 +158,15 @@ def inspect(uri: str, source: str, size: int, columns: Columns, limits: Limits) 
         named="uri" in wanted,
         offsets=offsets,
     )
+
+
+def values_of(file: TableFile, name: str, limits: Limits) -> list[object]:
+    """What the column (or dotted path) ``name`` holds, row by row; None where a row has nothing there."""
+    columns = Columns(needs=(), optional=(name,))
+    with fetched(file.uri, file.size, limits) as path:
+        read = _read_parquet if file.uri.endswith(".parquet") else _read_jsonl
+        rows = read(path, 0, file.rows, 0, columns)
+    return [None if isinstance(row, RowError) else row.get(name) for row in rows]
 
 
 def _sha256(path: Path) -> str:
@@ -211,17 +226,22 @@ class _TableReader:
             with fetched(one["uri"], one["size"], self._limits) as path:
                 read = _read_parquet if one["uri"].endswith(".parquet") else _read_jsonl
                 values = read(path, one["first"], one["count"], one["offset"], self._columns)
-            yield self._typed(one, values)
+            ordinals = range(one["first"], one["first"] + len(values)) if one["only"] is None else one["only"]
+            yield self._typed(one, ordinals, [values[at - one["first"]] for at in ordinals])
 
     def close(self) -> None:
         """Nothing stays open."""
 
-    def _typed(self, one: Mapping[str, object], rows: Sequence[Mapping[str, object] | RowError]) -> pa.Table:
+    def _typed(
+        self,
+        one: Mapping[str, object],
+        ordinals: Sequence[int],
+        rows: Sequence[Mapping[str, object] | RowError],
+    ) -> pa.Table:
         """The slice's rows as a table with the declared types; rows that do not fit carry their failure."""
         names = (*self._columns.all, "uri") if one["named"] else self._columns.all
         arrays, failures = typed(rows, names, self._columns, table=str(one["uri"]))
-        count, first = len(rows), one["first"]
-        assert isinstance(first, int)
+        count = len(rows)
         uri, source = str(one["uri"]), str(one["source"])
         uris = arrays.pop("uri").fill_null(uri) if one["named"] else pa.array([uri] * count, pa.string())
         table = {
@@ -229,7 +249,7 @@ class _TableReader:
             "source": pa.array([row_source(source, uri) if one["named"] else source] * count, pa.string()),
             **{name: pa.array([one[name]] * count, COLUMNS[name].type) for name in ("doc_id", "pages")},
             "page": pa.array([1] * count, pa.int32()),
-            "record": pa.array(range(first, first + count), pa.int64()),
+            "record": pa.array(ordinals, pa.int64()),
             **arrays,
             "failure": failures_column(failures),
         }

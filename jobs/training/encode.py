@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.waiting import watched
 from jobs.ways_in import columns_of, from_table, rows_at_once
 from pipelines import Task
 from stages import ray_data
@@ -26,6 +28,7 @@ from stages.takes import Takes
 PART_ROWS = 500
 """Rows of one part of ``encoded/``, where they are texts or words."""
 FOLDER = "encoded"
+log = logging.getLogger("manta")
 _RECEIPT = ("uri", "record", "failure")
 
 
@@ -102,20 +105,27 @@ class Tables:
 
     columns: Columns
     files: tuple[TableFile, ...]
+    only: tuple[frozenset[int], ...] | None = None
+    """Ordinals of the rows that count, file by file; None for all."""
 
     @property
     def rows(self) -> int:
         """Rows of all tables."""
-        return sum(file.rows for file in self.files)
+        return sum(map(len, self.only) if self.only is not None else (file.rows for file in self.files))
 
     @property
     def digest(self) -> str:
         """32 hexadecimal digits of what the tables hold, wherever they lie."""
-        return hashlib.sha256("\n".join(sorted(file.doc_id for file in self.files)).encode()).hexdigest()[:32]
+        told = [file.doc_id for file in self.files]
+        if self.only is not None:
+            told = [f"{one} {sorted(only)}" for one, only in zip(told, self.only, strict=True)]
+        return hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()[:32]
 
     def slices(self, most: int) -> list[pa.Table]:
         """The tables cut to slices of at most ``most`` rows, one a table."""
-        cut = [file.slices([(0, file.rows)], most) for file in self.files]
+        wanted = [None] * len(self.files) if self.only is None else [only.__contains__ for only in self.only]
+        pairs = zip(self.files, wanted, strict=True)
+        cut = [file.slices([(0, file.rows)], most, only) for file, only in pairs]
         return [table.slice(at, 1) for table in cut for at in range(table.num_rows)]
 
     def read(self, task: Task) -> list[Row]:
@@ -162,11 +172,14 @@ def check_labels(task: Task, rows: Sequence[Row]) -> None:
             raise UsageError(f"{row['uri']}, row {row['record']}: {error.message}") from error
 
 
-def encode(tables: Tables, task: Task, output: str, *, takes: Takes | None = None) -> list[tuple[str, int, Failure]]:
+def encode(
+    tables: Tables, task: Task, output: str, *, takes: Takes | None = None, say: Callable[[str], None] | None = None
+) -> list[tuple[str, int, Failure]]:
     """Writes ``encoded/`` anew. Returns uri, row and reason of rows that could not be encoded.
 
-    ``takes`` is what ``task.takes()`` says; None where the task reads neither images nor recordings nor videos. Raises
-    UsageError where no row could be, with the first one's reason.
+    ``takes`` is what ``task.takes()`` says; None where the task reads neither images nor recordings nor videos.
+    ``say`` is told where the cluster has no room for long. Raises UsageError where no row could be encoded, with the
+    first one's reason.
     """
     storage = open_storage(output)
     for entry in list(storage.list(f"{FOLDER}/")):
@@ -174,8 +187,12 @@ def encode(tables: Tables, task: Task, output: str, *, takes: Takes | None = Non
     gold = tuple(name for name in task.gold if name in tables.columns.needs)
     stages = (*from_table(task, tables.columns, Settings(), takes=takes), Encode(task=task, gold=gold, output=output))
     pool = Pool(stages=stages, num_cpus=1.0, batch_rows=1)
-    told = ray_data.stream(tables.slices(part_rows(takes)), [pool])
-    receipts = pa.concat_tables([one.select(_RECEIPT) for one in told])  # rows that were refused carry all columns
+    told: list[pa.Table] = []
+    with watched([pool], say or log.info) as came:
+        for one in ray_data.stream(tables.slices(part_rows(takes)), [pool]):
+            came()
+            told.append(one.select(_RECEIPT))  # rows that were refused carry all columns
+    receipts = pa.concat_tables(told)
     if receipts.num_rows != tables.rows:
         raise UsageError(
             f"only {receipts.num_rows} of {tables.rows} training rows were encoded: a worker died on the others; "

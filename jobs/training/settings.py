@@ -29,7 +29,7 @@ _FROM_0 = (
     "min_workers",
     "seed",
 )
-_SHARES = ("left_out",)
+_SHARES = ("left_out", "eval_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,10 @@ class Train:
     """computes activations twice instead of keeping them: less memory, about a third more time"""
     fsdp: bool = False
     """shards weights, gradients and the optimizer's state over the workers (FSDP2), for models that fill a GPU"""
+    eval_share: float = 0.0
+    """share of the training rows that is kept out of it, to judge the model by, where --eval-data names no others"""
+    eval_group: str = ""
+    """column whose equal values keep rows on one side of that split, such as the film that clips were cut from"""
     evaluate_steps: int = 0
     """steps between evaluations on --eval-data; 0: one after each epoch"""
     metric: str = ""
@@ -87,6 +91,8 @@ class Train:
 
     def __post_init__(self) -> None:
         check_numbers("train", self, above_0=_ABOVE_0, from_0=_FROM_0, shares=_SHARES)
+        if self.eval_group and not self.eval_share:
+            raise UsageError("train.eval_group divides the rows that train.eval_share keeps out: set that too")
         for pattern in (*self.rates, *self.frozen):
             try:
                 re.compile(pattern)

@@ -12,7 +12,7 @@ from stages.base import OpenStages
 from stages.columns import COLUMNS
 from stages.errors import Code, RowError, UsageError
 from stages.settings import Limits
-from stages.tables import Columns, ReadTable, inspect
+from stages.tables import Columns, ReadTable, inspect, values_of
 
 ROWS = [
     {"id": f"row{i}", "meta": {"en": f"text {i}"}, "words": ["a", "b"], "boxes": [[0, 0, 9, 9]] * 2} for i in range(10)
@@ -29,10 +29,10 @@ def write(folder, rows, kind):
     return path
 
 
-def read(path, columns, block=4):
+def read(path, columns, block=4, only=None):
     file = inspect(str(path), "v1", path.stat().st_size, columns, Limits())
     stages = OpenStages([ReadTable(columns=columns, limits=Limits())])
-    slices = file.slices([(0, file.rows)], block)
+    slices = file.slices([(0, file.rows)], block, only)
     tables = [out for i in range(slices.num_rows) for out in stages(slices.slice(i, 1))]
     assert all(table.schema == tables[0].schema for table in tables)
     return pa.concat_tables(tables)
@@ -48,6 +48,25 @@ def test_rows_come_in_order_with_declared_types(tmp_path, kind, block):
     assert table["boxes"].type == COLUMNS["boxes"].type
     assert table["failure"].null_count == 10
     assert set(table["uri"].to_pylist()) == {str(tmp_path / f"rows.{kind}")}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("block", [1, 4, 256])
+def test_only_the_rows_that_are_wanted_are_read(tmp_path, kind, block):
+    rows = [*ROWS[:8], "no JSON", ROWS[9]] if kind == "jsonl" else ROWS
+    table = read(write(tmp_path, rows, kind), COLUMNS_ASKED, block, only={2, 3, 8, 9}.__contains__)
+    assert table["record"].to_pylist() == [2, 3, 8, 9]
+    texts = ["text 2", "text 3", None if kind == "jsonl" else "text 8", "text 9"]
+    assert table["text"].to_pylist() == texts
+    assert [one is None for one in table["failure"].to_pylist()] == [text is not None for text in texts]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_column_is_read_alone(tmp_path, kind):
+    path = write(tmp_path, [*ROWS, {"id": None}], kind)
+    file = inspect(str(path), "v1", path.stat().st_size, Columns(needs=()), Limits())
+    assert values_of(file, "meta.en", Limits()) == [*(f"text {i}" for i in range(10)), None]
+    assert values_of(file, "nothing", Limits()) == [None] * 11
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

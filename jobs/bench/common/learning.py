@@ -162,7 +162,7 @@ def _alone(asked: _Asked) -> tuple[TrainRecord, list[dict[str, float]]]:
     options = dataclasses.replace(asked.options, allow_random_head=True)
     task = kind(resolve(str(asked.start)), options)
     task.load_processor()
-    sources = find_sources(task, asked.data, asked.held_out, output)
+    sources = find_sources(task, asked.data, asked.held_out, output, asked.how)
     task = kind(sources.checkpoint, options)
     task.load_processor()
     _encode(task, sources.tables, output)

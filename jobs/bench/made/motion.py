@@ -51,6 +51,7 @@ def write_video(file: Path, shown: NDArray[np.uint8], *, rate: int = RATE) -> Pa
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width, stream.pix_fmt = shown.shape[1], shown.shape[2], "yuv420p"
+        stream.thread_count = 1  # with more, the same frames give another file each time
         for each in shown:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(each, format="rgb24")))
         container.mux(stream.encode(None))

@@ -119,17 +119,17 @@ def test_a_batch_waits_for_more_but_not_for_long():
     async def scenario():
         held = Held()
         held.go.release(10)
-        lanes = Lanes({"m": held}, lanes=1, threads=1, wait_s=0.2)
+        lanes = Lanes({"m": held}, lanes=1, threads=1, wait_s=1.0)
         began = time.monotonic()
         work = [asked(lanes, 10)]
         await asyncio.sleep(0.05)
         work.append(asked(lanes, 11))
         await asyncio.gather(*work)
         assert held.seen == [[10, 11]]
-        assert 0.2 <= time.monotonic() - began < 5
+        assert 1 <= time.monotonic() - began < 5
         began = time.monotonic()
         await asked(lanes, *[500] * 2)
-        assert time.monotonic() - began < 0.19, "a full one does not wait"
+        assert time.monotonic() - began < 0.9, "a full one does not wait"
 
     asyncio.run(scenario())
 
