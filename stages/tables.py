@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -164,8 +165,7 @@ def values_of(file: TableFile, name: str, limits: Limits) -> list[object]:
     """What the column (or dotted path) ``name`` holds, row by row; None where a row has nothing there."""
     columns = Columns(needs=(), optional=(name,))
     with fetched(file.uri, file.size, limits) as path:
-        read = _read_parquet if file.uri.endswith(".parquet") else _read_jsonl
-        rows = read(path, 0, file.rows, 0, columns)
+        rows = _reader(file.uri)(path, range(file.rows), 0, columns)
     return [None if isinstance(row, RowError) else row.get(name) for row in rows]
 
 
@@ -224,10 +224,9 @@ class _TableReader:
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         for one in rows.to_pylist():
             with fetched(one["uri"], one["size"], self._limits) as path:
-                read = _read_parquet if one["uri"].endswith(".parquet") else _read_jsonl
-                values = read(path, one["first"], one["count"], one["offset"], self._columns)
-            ordinals = range(one["first"], one["first"] + len(values)) if one["only"] is None else one["only"]
-            yield self._typed(one, ordinals, [values[at - one["first"]] for at in ordinals])
+                ordinals = one["only"] or range(one["first"], one["first"] + one["count"])
+                values = _reader(one["uri"])(path, ordinals, one["offset"], self._columns)
+            yield self._typed(one, ordinals, values)
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -318,14 +317,25 @@ def _array(name: str, values: list[object], failures: list[Failure | None]) -> p
     return pa.array(values, kind)
 
 
-def _read_jsonl(
-    path: Path, first: int, count: int, offset: int, columns: Columns
-) -> list[dict[str, object] | RowError]:
+_Values: TypeAlias = list[dict[str, object] | RowError]
+
+
+def _reader(uri: str) -> Callable[[Path, Sequence[int], int, Columns], _Values]:
+    """What reads rows by their ordinals, in rising order, from a table whose slice begins at a byte."""
+    return _read_parquet if uri.endswith(".parquet") else _read_jsonl
+
+
+def _read_jsonl(path: Path, ordinals: Sequence[int], offset: int, columns: Columns) -> _Values:
+    rows: _Values = []
+    at = ordinals[0] // STRIDE * STRIDE
     with path.open("rb") as file:
         file.seek(offset)
-        for _ in range(first % STRIDE):
-            file.readline()
-        return [_parse(file.readline(), ordinal, columns) for ordinal in range(first, first + count)]
+        for ordinal in ordinals:
+            for _ in range(at, ordinal):
+                file.readline()
+            rows.append(_parse(file.readline(), ordinal, columns))
+            at = ordinal + 1
+    return rows
 
 
 def _parse(line: bytes, ordinal: int, columns: Columns) -> dict[str, object] | RowError:
@@ -352,17 +362,20 @@ def _dig(value: object, path: Sequence[str]) -> object:
     return value
 
 
-def _read_parquet(path: Path, first: int, count: int, _: int, columns: Columns) -> list[dict[str, object] | RowError]:
+def _read_parquet(path: Path, ordinals: Sequence[int], _: int, columns: Columns) -> _Values:
+    first, end = ordinals[0], ordinals[-1] + 1
     with pq.ParquetFile(path) as file:
         names = columns.wanted(file.schema_arrow.names, str(path))
         tops = sorted({columns.path(name)[0] for name in names})
         groups, start, skipped = [], 0, 0
         for group in range(file.metadata.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
-            if start < first + count and start + rows > first:
+            if start < end and start + rows > first:
                 groups.append(group)
             elif start + rows <= first:
                 skipped += rows
             start += rows
-        table = file.read_row_groups(groups, columns=tops).slice(first - skipped, count)
+        table = file.read_row_groups(groups, columns=tops).slice(first - skipped, end - first)
+    if len(ordinals) < table.num_rows:
+        table = table.take([ordinal - first for ordinal in ordinals])
     return [{name: _dig(row, columns.path(name)) for name in names} for row in table.to_pylist()]

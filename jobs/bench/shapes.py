@@ -34,7 +34,8 @@ LESSON = Lesson(
     workers=2,
 )
 TEMPLATE = "a {}"
-BOTH, SHAPE, COLOUR = "a {colour} {shape}", "a {shape}", "something {colour}"
+SHAPE = "a {shape}"
+CAPTIONS = ("a {colour} {shape}", SHAPE, "something {colour}")
 """What captions say of an image: both, or one of the two, as people's captions do. A shape alone comes in any colour,
 also in those without a name. Were both always said, in eight colours, the towers would learn pairs by heart."""
 
@@ -80,11 +81,11 @@ def measure(ask: Ask) -> Report:
 def captioned(count: int, combinations: list[tuple[str, str]], seed: int) -> list[Row]:
     """Rows ``image`` and ``text``; size and ground are for the towers to overlook."""
     random = np.random.default_rng(seed)
-    rows = []
+    rows: list[Row] = []
     for one in figures(count, combinations, seed):
-        said = random.choice((BOTH, SHAPE, COLOUR))
+        said = random.choice(CAPTIONS)
         shown = repainted(one, combinations, random) if said == SHAPE else one
-        rows.append({"image": png(shown, random), "text": said.format(colour=one.colour, shape=one.shape)})
+        rows.append({"image": png(shown, random), "text": _filled(said, one)})
     return rows
 
 
@@ -127,4 +128,8 @@ def write_towers(folder: Path) -> None:
 
 def _examples() -> str:
     [one] = figures(1, names(held_out=False), seed=1)
-    return ", ".join(repr(said.format(colour=one.colour, shape=one.shape)) for said in (BOTH, SHAPE, COLOUR))
+    return ", ".join(repr(_filled(said, one)) for said in CAPTIONS)
+
+
+def _filled(caption: str, figure: Figure) -> str:
+    return caption.format(colour=figure.colour, shape=figure.shape)

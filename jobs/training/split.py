@@ -27,13 +27,17 @@ def split(tables: Tables, share: float, group: str) -> tuple[Tables, Tables]:
         what = f"all have the same value in the column {group!r}" if group else "there is but one"
         raise UsageError(f"train.eval_share: the training rows cannot be divided: {what}")
     drawn = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
-    judges: set[_Row] = set()
+    judges: list[set[int]] = [set() for _ in tables.files]
+    count = 0
     for name in drawn[:-1]:
-        judges.update(groups[name])
-        if len(judges) >= share * tables.rows:
+        for number, row in groups[name]:
+            judges[number].add(row)
+        count += len(groups[name])
+        if count >= share * tables.rows:
             break
-    teaches = {row for rows in groups.values() for row in rows} - judges
-    return _side(tables, teaches), _side(tables, judges)
+    teaches = [set(range(file.rows)) - rows for file, rows in zip(tables.files, judges, strict=True)]
+    teaching, judging = (replace(tables, only=tuple(map(frozenset, side))) for side in (teaches, judges))
+    return teaching, judging
 
 
 def _grouped(tables: Tables, group: str) -> dict[str, list[_Row]]:
@@ -49,8 +53,3 @@ def _grouped(tables: Tables, group: str) -> dict[str, list[_Row]]:
                 )
             found[repr(value)].append((number, row))
     return found
-
-
-def _side(tables: Tables, rows: set[_Row]) -> Tables:
-    only = tuple(frozenset(row for at, row in rows if at == number) for number in range(len(tables.files)))
-    return replace(tables, only=only)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +21,11 @@ from jobs import run, waiting
 from jobs.progress import Progress
 from stages import ray_data
 from stages.base import Pool, Stage
-from tests import corpus
+from tests import corpus, waits
+from tests.waits import until
 
-ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test module
+for module in (sys.modules[__name__], waits):
+    ray.cloudpickle.register_pickle_by_value(module)  # workers cannot import a test module
 
 
 class Holder:
@@ -100,13 +101,6 @@ class Slow(Stage):
 
     def close(self) -> None:
         pass
-
-
-def until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.1)
 
 
 @pytest.mark.usefixtures("ray_local")

@@ -79,9 +79,9 @@ def test_both_engines_draw_the_same(tmp_path, engine):
 def test_a_page_too_large_is_told_before_it_is_rendered(tmp_path, engine):
     path = born_digital(tmp_path / "a.pdf", size=(2_000, 14_000))
     document = opened(path, engine)
-    start = time.process_time()
+    start = time.perf_counter()
     assert code_of(lambda: document.render(1, dpi=300, max_pixels=10**8)) == Code.PAGE_TOO_LARGE
-    assert time.process_time() - start < 1
+    assert time.perf_counter() - start < 1
     assert document.render(1, dpi=18, max_pixels=10**8).size == (500, 3_500)
 
 
@@ -90,11 +90,11 @@ def test_a_page_that_no_page_can_be_takes_milliseconds(tmp_path):
         pdf.pages[0].MediaBox = pikepdf.Array([0, 0, 595, 2147483648])
 
     document = opened(changed(born_digital(tmp_path / "a.pdf"), huge))
-    start = time.process_time()
+    start = time.perf_counter()
     assert code_of(lambda: document.size(1)) == Code.PAGE_TOO_LARGE
     assert code_of(lambda: document.layer(1)) == Code.PAGE_TOO_LARGE
     assert code_of(lambda: document.render(1, dpi=18, max_pixels=10**8)) == Code.PAGE_TOO_LARGE
-    assert time.process_time() - start < 0.1
+    assert time.perf_counter() - start < 0.1
 
 
 @engines
@@ -227,10 +227,10 @@ def test_a_decompression_bomb_is_told_by_its_header(tmp_path):
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     path.write_bytes(content)
     document = opened(path)
-    start = time.process_time()
+    start = time.perf_counter()
     assert document.size(1) == Size(width=60_000, height=60_000)
     assert code_of(lambda: document.render(1, dpi=300, max_pixels=10**8)) == Code.PAGE_TOO_LARGE
-    assert time.process_time() - start < 0.5
+    assert time.perf_counter() - start < 0.5
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])

@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -88,10 +87,11 @@ def figures(count: int, combinations: Sequence[tuple[str, str]], seed: int) -> l
 def repainted(figure: Figure, combinations: Sequence[tuple[str, str]], random: np.random.Generator) -> Figure:
     """The figure in any colour that stands off its ground and whose nearest name goes with its shape."""
     while True:
-        paint = tuple(int(one) for one in random.integers(0, 256, 3))
+        red, green, blue = random.integers(0, 256, 3).tolist()
+        paint = red, green, blue
         colour = min(COLOURS, key=lambda name: math.dist(COLOURS[name], paint))
         if (figure.shape, colour) in combinations and math.dist(GROUNDS[figure.ground], paint) > _STANDS_OFF:
-            return replace(figure, colour=colour, paint=cast("Paint", paint))
+            return replace(figure, colour=colour, paint=paint)
 
 
 def png(figure: Figure, random: np.random.Generator, *, side: int = SIDE) -> bytes:

@@ -10,7 +10,6 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import requests
 
 from tests import corpus
 from tests.jobs.serving.conftest import LIMITS, Endpoint
+from tests.waits import until
 
 SECONDS = float(os.environ.get("MANTA_TEST_LOAD_S", "6"))
 TEXTS = [" ".join(f"word{n}" for n in range(count)) for count in (1, 3, 9, 25, 60)]
@@ -102,13 +102,6 @@ def expected(endpoint: Endpoint, documents: list[Path] = ()) -> set[object]:
     return {(text, told(endpoint.post(ROWS, json={"rows": [{"text": text}]}))) for text in TEXTS}
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Until it holds, or that time is over."""
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit and not condition():
-        time.sleep(0.1)
-
-
 def processes(part: str) -> list[psutil.Process]:
     """Those of this session's cluster whose command line holds ``part``."""
     found = []
@@ -166,10 +159,10 @@ def test_a_killed_process_is_replaced_and_nothing_wrong_is_said(endpoint, tmp_pa
     right = expected(endpoint, documents)
     [victim] = processes(part)
     with Load(endpoint, 6, documents) as load:
-        wait_until(lambda: bool(load.good))
+        until(lambda: load.good)
         victim.kill()
         count = len(load.answers)
-        wait_until(lambda: len(load.answers) >= count + 30)
+        until(lambda: len(load.answers) >= count + 30)
     print(dict(load.failed), len(load.answers))
     assert load.good <= right
     assert len(load.answers) >= count + 30, "it did not come back"
@@ -190,7 +183,7 @@ def test_a_killed_reader_costs_a_page_at_most(endpoint, tmp_path):
                     child.kill()
                     killed += 1
         count = len(load.answers)
-        wait_until(lambda: len(load.answers) >= count + 6)
+        until(lambda: len(load.answers) >= count + 6)
     print(dict(load.failed), len(load.answers), killed)
     assert killed
     assert len(load.answers) >= count + 6

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from jobs.serving.deployed import build
 from stages.errors import UsageError
-from tests.jobs.serving.test_serve_faults import ROWS, TEXTS, Load, expected, processes, wait_until
+from tests.jobs.serving.test_serve_faults import ROWS, TEXTS, Load, expected, processes
+from tests.waits import until
 
 
 def test_a_new_version_comes_without_a_failed_request(endpoint, tiny, tmp_path):
@@ -29,10 +30,10 @@ def test_a_new_version_comes_without_a_failed_request(endpoint, tiny, tmp_path):
     others = [processes(f"ray::ServeReplica:manta:{name}") for name in ("documents", "bert-features")]
 
     with Load(endpoint, 6) as load:
-        wait_until(lambda: load.good == before)
+        until(lambda: load.good == before)
         assert load.good == before
         serve.run(build({"config": str(path)}), name="manta", route_prefix="/")  # as a Serve config file does it
-        wait_until(lambda: len(load.good - before) == len(TEXTS))
+        until(lambda: len(load.good - before) == len(TEXTS))
     after = expected(endpoint)
 
     print(len(load.answers), dict(load.failed))
