@@ -42,7 +42,7 @@ def scan(path: Path, text: str = "SCANNED RECEIPT 42") -> Path:
 
 
 def dense_scan(path: Path) -> Path:
-    """An image of 2,600 small words: OCR is at it for the better part of a minute."""
+    """An image of 2,600 small words: OCR is at it for several seconds."""
     letters = random.Random(1)
     image = Image.new("L", (3000, 2000), 255)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(20)
