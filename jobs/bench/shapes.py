@@ -18,26 +18,27 @@ from jobs.bench.common.lessons import Lesson, share_right
 from jobs.bench.common.machine import versions
 from jobs.bench.common.report import Check, Report, Table
 from jobs.bench.common.wordlist import write_word_tokenizer
-from jobs.bench.made.shapes import COLOURS, SHAPES, SIDE, Figure, figures, names, png, repainted
+from jobs.bench.made.shapes import COLOURS, SHAPES, SIDE, Figure, figures, names, png, repainted, reshaped
 from stages.base import Row
 
-ROWS, TEST_ROWS = 4000, 320
+ROWS, TEST_ROWS = 12_000, 320
 LESSON = Lesson(
     family="vision_text_dual_encoder",
     task="features",
     settings={
-        "train.epochs": "30",
+        "train.epochs": "20",
         "train.learning_rate": "1e-3",
-        "train.token_budget": "1200",
+        "train.token_budget": "600",
         "train.schedule": "cosine",
     },
     workers=2,
 )
 TEMPLATE = "a {}"
-SHAPE = "a {shape}"
-CAPTIONS = ("a {colour} {shape}", SHAPE, "something {colour}")
-"""What captions say of an image: both, or one of the two, as people's captions do. A shape alone comes in any colour,
-also in those without a name. Were both always said, in eight colours, the towers would learn pairs by heart."""
+BOTH, SHAPE, COLOUR = "a {colour} {shape}", "a {shape}", "something {colour}"
+CAPTIONS = (BOTH, SHAPE, SHAPE, COLOUR)
+"""What captions say of an image: both, or one of the two, as people's captions do; shapes, the harder ones, more often.
+Were both always said, or each shape always in its six colours, the towers would learn pairs by heart (measured: 0.3 of
+unseen combinations right). So where a shape alone is said it comes in any paint, and a colour alone on any outline."""
 
 
 def measure(ask: Ask) -> Report:
@@ -84,7 +85,11 @@ def captioned(count: int, combinations: list[tuple[str, str]], seed: int) -> lis
     rows: list[Row] = []
     for one in figures(count, combinations, seed):
         said = random.choice(CAPTIONS)
-        shown = repainted(one, combinations, random) if said == SHAPE else one
+        shown = one
+        if said == SHAPE:
+            shown = repainted(one, combinations, random)
+        elif said == COLOUR:
+            shown = reshaped(one, random)
         rows.append({"image": png(shown, random), "text": _filled(said, one)})
     return rows
 
@@ -128,7 +133,7 @@ def write_towers(folder: Path) -> None:
 
 def _examples() -> str:
     [one] = figures(1, names(held_out=False), seed=1)
-    return ", ".join(repr(_filled(said, one)) for said in CAPTIONS)
+    return ", ".join(repr(_filled(said, one)) for said in (BOTH, SHAPE, COLOUR))
 
 
 def _filled(caption: str, figure: Figure) -> str:

@@ -11,6 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 Paint = tuple[int, int, int]
+Corner = tuple[float, float]
+Outline = Sequence[Sequence[Corner]]
+"""Polygons, in radii from the middle, x to the right and y down."""
 SHAPES = ("circle", "square", "triangle", "cross", "star", "ring", "moon", "bar")
 COLOURS = {
     "red": (220, 40, 40),
@@ -29,6 +32,8 @@ SIDE = 32
 """Rows and columns of an image, in pixels."""
 _STANDS_OFF = 100.0
 """Least distance of a paint from its ground, of the 441 from black to white."""
+_UNLIKE = 80.0
+"""Least distance of a paint from the colours that its shape may not have."""
 _OFF = 0.04
 """How far from the middle a figure may stand, as a share of the side."""
 _FINER = 4
@@ -47,6 +52,8 @@ class Figure:
     ground: str
     paint: Paint | None = None
     """What it is painted with instead of its colour's own red, green and blue."""
+    outline: Outline | None = None
+    """What it looks like instead of its shape."""
 
     @property
     def name(self) -> str:
@@ -85,20 +92,32 @@ def figures(count: int, combinations: Sequence[tuple[str, str]], seed: int) -> l
 
 
 def repainted(figure: Figure, combinations: Sequence[tuple[str, str]], random: np.random.Generator) -> Figure:
-    """The figure in any colour that stands off its ground and whose nearest name goes with its shape."""
+    """The figure in any paint that stands off its ground and is unlike the colours its shape may not have."""
+    banned = [code for colour, code in COLOURS.items() if (figure.shape, colour) not in combinations]
     while True:
         red, green, blue = random.integers(0, 256, 3).tolist()
         paint = red, green, blue
-        colour = min(COLOURS, key=lambda name: math.dist(COLOURS[name], paint))
-        if (figure.shape, colour) in combinations and math.dist(GROUNDS[figure.ground], paint) > _STANDS_OFF:
-            return replace(figure, colour=colour, paint=paint)
+        stands_off = math.dist(GROUNDS[figure.ground], paint) > _STANDS_OFF
+        if stands_off and all(math.dist(code, paint) > _UNLIKE for code in banned):
+            return replace(figure, paint=paint)
+
+
+def reshaped(figure: Figure, random: np.random.Generator) -> Figure:
+    """The figure's colour on something of 5 to 9 corners that has no name."""
+    return replace(figure, outline=[_around(*random.uniform(0.3, 1.1, random.integers(5, 10)))])
 
 
 def png(figure: Figure, random: np.random.Generator, *, side: int = SIDE) -> bytes:
     """An image file of the figure, somewhere in it, turned a little, its colours a little off."""
     radius = side * SIZES[figure.size] * random.uniform(0.9, 1.1)
     middle = random.uniform(0.5 - _OFF, 0.5 + _OFF, 2) * side
-    mask = drawn(figure.shape, side=side, radius=radius, centre=(middle[0], middle[1]), turn=random.uniform(-0.1, 0.1))
+    mask = drawn(
+        figure.outline or figure.shape,
+        side=side,
+        radius=radius,
+        centre=(middle[0], middle[1]),
+        turn=random.uniform(-0.1, 0.1),
+    )
     image = Image.new("RGB", (side, side), GROUNDS[figure.ground])
     image.paste(figure.paint or COLOURS[figure.colour], (0, 0), mask)
     pixels = np.asarray(image) + random.normal(0, 6, (side, side, 3)) + random.uniform(-15, 15, 3)
@@ -107,7 +126,9 @@ def png(figure: Figure, random: np.random.Generator, *, side: int = SIDE) -> byt
     return file.getvalue()
 
 
-def drawn(shape: str, *, side: int, radius: float, centre: tuple[float, float], turn: float = 0.0) -> Image.Image:
+def drawn(
+    shape: str | Outline, *, side: int, radius: float, centre: tuple[float, float], turn: float = 0.0
+) -> Image.Image:
     """How much of each pixel (side × side, 0 to 255) a shape covers. ``turn`` is in radians."""
     image = Image.new("L", (side * _FINER, side * _FINER))
     pen = ImageDraw.Draw(image)
@@ -122,31 +143,28 @@ def drawn(shape: str, *, side: int, radius: float, centre: tuple[float, float], 
             pen.ellipse(box, fill=255)
             pen.ellipse((x - 0.3 * r, y - 1.1 * r, x + 1.5 * r, y + 0.7 * r), fill=0)
         case _:
-            for corners in _CORNERS[shape]:
+            for corners in _CORNERS[shape] if isinstance(shape, str) else shape:
                 pen.polygon([_turned(one, turn, x, y, r) for one in corners], fill=255)
     return image.resize((side, side), Image.Resampling.BOX)
 
 
-_Corner = tuple[float, float]
-
-
-def _turned(corner: _Corner, turn: float, x: float, y: float, r: float) -> _Corner:
+def _turned(corner: Corner, turn: float, x: float, y: float, r: float) -> Corner:
     across, down = corner
     cosine, sine = math.cos(turn), math.sin(turn)
     return x + r * (cosine * across - sine * down), y + r * (sine * across + cosine * down)
 
 
-def _rectangle(wide: float, high: float) -> list[_Corner]:
+def _rectangle(wide: float, high: float) -> list[Corner]:
     return [(-wide, -high), (wide, -high), (wide, high), (-wide, high)]
 
 
-def _around(*radii: float) -> list[_Corner]:
+def _around(*radii: float) -> list[Corner]:
     """Corners at equal angles, the first at the top."""
     angles = [2 * math.pi * n / len(radii) for n in range(len(radii))]
     return [(r * math.sin(angle), -r * math.cos(angle)) for r, angle in zip(radii, angles, strict=True)]
 
 
-_CORNERS: dict[str, list[list[_Corner]]] = {
+_CORNERS: dict[str, Outline] = {
     "square": [_rectangle(0.8, 0.8)],
     "triangle": [_around(1, 1, 1)],
     "cross": [_rectangle(0.95, 0.3), _rectangle(0.3, 0.95)],
