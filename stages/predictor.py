@@ -26,6 +26,7 @@ from stages.hardware import (
     check_products,
     exact_float32,
     in_lanes,
+    keep_memory,
     out_of_memory,
     pick_device,
     pick_dtype,
@@ -52,6 +53,10 @@ class Task(Protocol):
     writes: ClassVar[tuple[str, ...]]
     equal_lengths: ClassVar[bool]
     batch_cost: ClassVar[int]
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """What ``load_model`` loaded."""
 
     def load_processor(self) -> None:
         """Tokenizer, label names."""
@@ -106,11 +111,16 @@ class Predictor:
         if model:
             threads = use_threads(self._threads)
             exact_float32()
+            keep_memory()
             self.device = pick_device(self._settings.device)
             self._lanes = (self._threads or threads) if self.device.type == "cpu" else 1
             self.dtype = pick_dtype(self._settings.dtype, self.device)
             check_products(self.device, self.dtype)
             self._task.load_model(self.device, self.dtype)
+            if self.device.type == "cpu":
+                from stages.linear import lay_out
+
+                lay_out(self._task.model)
             budget, self._batch_cost = BUDGETS[self.device.type]
             self._budget = self._settings.token_budget or budget
             metrics.record(metrics.MODEL_LOAD_SECONDS, time.perf_counter() - started, self._labels)

@@ -39,6 +39,9 @@ main(int(sys.argv[2]), int(sys.argv[3]))"""
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "TZ")
 _SET = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "1"}
 _SET |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# glibc keeps what an image took for the next one: taken anew from the kernel it costs a third of the time of decoding a
+# photograph on a virtual machine (2.6 of 9.6 ms). What stays is bounded, and counts towards ``memory_mb``.
+_SET |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 
 
 @dataclass(frozen=True, kw_only=True)

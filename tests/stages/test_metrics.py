@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from stages import metrics
 from stages.examples import Example
@@ -50,6 +51,7 @@ class Lengths:
     reads = optional = writes = ()
     equal_lengths: ClassVar[bool] = False
     batch_cost: ClassVar[int] = 0
+    model = torch.nn.Identity()
 
     def load_processor(self) -> None:
         pass

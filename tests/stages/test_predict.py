@@ -43,7 +43,7 @@ class Counting:
         self.ready = True
 
     def load_model(self, device, dtype) -> None:
-        self.model = True
+        self.model = torch.nn.Identity()
 
     def records(self, row: Row) -> list[Row]:
         if row["text"] == "unreadable":
