@@ -25,6 +25,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 _CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Flags of /proc/cpuinfo that mean native bfloat16; ``bf16`` is Arm's."""
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+"""Numbers of ``mallopt``'s parameters, glibc's malloc.h."""
+LARGEST_MMAP_THRESHOLD = 32 << 20
+"""From so many bytes on glibc gives a freed block back at once; it takes no larger number for that."""
 
 
 @cache
@@ -75,21 +79,15 @@ def exact_float32() -> None:
     torch.backends.cudnn.fp32_precision = "ieee"
 
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-"""Numbers of ``mallopt``'s parameters, glibc's malloc.h."""
-_LARGEST_MMAP_THRESHOLD = 32 << 20
-"""More is refused where addresses have 64 bits."""
-
-
 def keep_memory(most: int = 512 << 20) -> None:
     """Lets glibc keep up to ``most`` freed bytes for this process's next layer instead of giving them back each time.
 
     On a virtual machine the kernel's part is dear: CLIP-base in float32, a process a core, took 2,000 to 7,000 page
     faults and 9 of 125 milliseconds an image for them; none since. Elsewhere than on glibc nothing is done.
     """
-    with contextlib.suppress(AttributeError, OSError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         libc.mallopt(_TRIM_THRESHOLD, most)
 
 

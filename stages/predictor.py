@@ -109,6 +109,8 @@ class Predictor:
         if processor:
             self._task.load_processor()
         if model:
+            from stages.linear import lay_out
+
             threads = use_threads(self._threads)
             exact_float32()
             keep_memory()
@@ -117,10 +119,7 @@ class Predictor:
             self.dtype = pick_dtype(self._settings.dtype, self.device)
             check_products(self.device, self.dtype)
             self._task.load_model(self.device, self.dtype)
-            if self.device.type == "cpu":
-                from stages.linear import lay_out
-
-                lay_out(self._task.model)
+            lay_out(self._task.model)
             budget, self._batch_cost = BUDGETS[self.device.type]
             self._budget = self._settings.token_budget or budget
             metrics.record(metrics.MODEL_LOAD_SECONDS, time.perf_counter() - started, self._labels)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from stages import frames
 from stages.errors import Code
 from stages.frames import Value
+from stages.hardware import LARGEST_MMAP_THRESHOLD
 from stages.sandbox_paths import import_paths, readable_paths
 from stages.sandbox_usage import folder_bytes, group_usage
 
@@ -41,7 +42,7 @@ _SET = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "OMP_THREAD_LIMIT": "1", "OMP_NU
 _SET |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # glibc keeps what an image took for the next one: taken anew from the kernel it costs a third of the time of decoding a
 # photograph on a virtual machine (2.6 of 9.6 ms). What stays is bounded, and counts towards ``memory_mb``.
-_SET |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+_SET |= {"MALLOC_MMAP_THRESHOLD_": str(LARGEST_MMAP_THRESHOLD), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 
 
 @dataclass(frozen=True, kw_only=True)

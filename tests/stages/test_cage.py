@@ -55,6 +55,7 @@ def test_the_environment_holds_no_key(sandbox, monkeypatch):
     assert set(re.findall(r"'([A-Z_]+)':", environment)) <= {
         *("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "TZ", "LANG", "LC_ALL"),
         *("OMP_THREAD_LIMIT", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+        *("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"),
         *("HOME", "TMPDIR", "XDG_CACHE_HOME"),
     }
 
