@@ -124,12 +124,19 @@ def write_clip_tokenizer(folder: Path, *, max_length: int) -> None:
 
 
 def write_image_processor(
-    folder: Path, processor_class: str, *, size: Mapping[str, int] | None = None, crop: int = 0
+    folder: Path,
+    processor_class: str,
+    *,
+    size: Mapping[str, int] | None = None,
+    crop: int = 0,
+    normal: tuple[float, float] | None = None,
 ) -> None:
-    """A processor of a class of transformers; its defaults but for the size and the crop (0: none)."""
+    """A processor of a class of transformers; its defaults but for size, crop (0: none), and mean and deviation."""
     import transformers
 
     how: dict[str, Any] = {"size": dict(size)} if size else {}
+    if normal:
+        how["image_mean"], how["image_std"] = ([value] * 3 for value in normal)
     if crop:
         how["crop_size"] = {"height": crop, "width": crop}
     getattr(transformers, processor_class)(**how).save_pretrained(folder)

@@ -34,12 +34,12 @@ def _part(random: np.random.Generator) -> str:
 
 
 def png(text: str, random: np.random.Generator) -> bytes:
-    """An image file of the line: size, place, ink, paper and grain by chance."""
+    """An image file of the line, cut close above and below: size, place, ink, paper and grain by chance."""
     paper, ink = int(random.integers(200, 256)), int(random.integers(0, 80))
     image = Image.new("L", (WIDTH, HEIGHT), paper)
-    font = ImageFont.load_default(size=int(random.integers(15, 20)))
+    font = ImageFont.load_default(size=int(random.integers(16, 19)))
     pen = ImageDraw.Draw(image)
-    pen.text((int(random.integers(2, 12)), int(random.integers(2, 9))), text, fill=ink, font=font)
+    pen.text((int(random.integers(2, 8)), int(random.integers(3, 6))), text, fill=ink, font=font)
     pixels = np.asarray(image) + random.normal(0, 8, (HEIGHT, WIDTH))
     file = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert("RGB").save(file, "PNG")
