@@ -31,7 +31,7 @@ from stages.errors import UsageError
 from stages.predict import Predict, Prepare, PrepareAndPredict
 from stages.reading import READER
 from stages.settings import Settings
-from stages.tables import Columns
+from stages.table_columns import Columns
 from stages.takes import Takes
 from stages.write import RunStamp, WritePages, WriteResults
 

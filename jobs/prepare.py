@@ -17,7 +17,7 @@ from stages.errors import Code, UsageError
 from stages.hardware import dtype_name
 from stages.listing import check_inputs
 from stages.settings import Predict, Settings
-from stages.tables import Columns
+from stages.table_columns import Columns
 
 TEXT = "text"
 """The name under which a run without a model goes: it stops after pages/."""

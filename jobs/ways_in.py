@@ -18,7 +18,8 @@ from stages.reading import READER
 from stages.reuse import Reuse
 from stages.sensing import Sense
 from stages.settings import Settings
-from stages.tables import Columns, ReadTable
+from stages.table_columns import Columns
+from stages.tables import ReadTable
 from stages.takes import Clips, Sound, Takes
 from stages.video import Watch, watch_fingerprint
 from stages.view import View

@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base import Stage, Worker, failures_column
 from stages.columns import COLUMNS, SENSED
-from stages.errors import Code, Failure, RowError, UsageError
+from stages.errors import Code, Failure, RowError
 from stages.fetch import fetched
 from stages.keys import row_source
 from stages.settings import Limits
+from stages.table_columns import Columns
+from stages.table_rows import STRIDE, TableRows, open_rows
 
 SLICE = pa.schema(
     [
@@ -35,49 +36,6 @@ SLICE = pa.schema(
 )
 """One slice: ``count`` rows from ordinal ``first``; ``offset`` is the byte where a JSONL slice begins; ``named`` tells
 that rows carry a ``uri`` of their own; ``only`` are the ordinals that are wanted of it, null for all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which columns a task takes from a table, and from where."""
-
-    needs: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-    paths: Mapping[str, str] = field(default_factory=dict)
-    """``--map column=path``; a column without one is looked for under its own name."""
-    instead: Mapping[str, str] = field(default_factory=dict)
-    """Columns of which a later stage makes a needed one, by the needed one's name: ``words`` of an ``image``."""
-
-    def path(self, name: str) -> list[str]:
-        """Where the column ``name`` lies in the table, outermost first."""
-        return self.paths.get(name, name).split(".")
-
-    def wanted(self, there: Sequence[str], uri: str) -> tuple[str, ...]:
-        """The columns to read from a table with the top columns ``there``. Raises UsageError for a needed one."""
-        found = [name for name in ("uri", *self.needs, *self.optional) if self._there(name, there)]
-        for name in self.needs:
-            other = self.instead.get(name)
-            if name not in found and other is not None and self._there(other, there):
-                found.append(other)
-            elif name not in found:
-                of = f" and no {self.called(other)!r} to make it of" if other else ""
-                raise UsageError(
-                    f"{uri} has no column {self.called(name)!r}{of}, which the task needs as {name!r}; "
-                    f"it has: {', '.join(there) or 'none'}. Name the right one with --map {other or name}=COLUMN",
-                )
-        return tuple(dict.fromkeys(found))
-
-    def _there(self, name: str, there: Sequence[str]) -> bool:
-        return self.path(name)[0] in there
-
-    def called(self, name: str) -> str:
-        """What a table calls the column ``name``."""
-        return ".".join(self.path(name))
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every column that is looked at."""
-        return tuple(dict.fromkeys((*self.needs, *self.optional, *self.instead.values())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +79,6 @@ class TableFile:
         return pa.Table.from_pylist(rows, schema=SLICE)
 
 
-STRIDE = 4096
-"""Lines between two remembered offsets of a JSONL file."""
-
-
 def _starts(first: int, count: int, most: int, stride: int) -> Iterator[int]:
     at = first
     while at < first + count:
@@ -165,7 +119,9 @@ def values_of(file: TableFile, name: str, limits: Limits) -> list[object]:
     """What the column (or dotted path) ``name`` holds, row by row; None where a row has nothing there."""
     columns = Columns(needs=(), optional=(name,))
     with fetched(file.uri, file.size, limits) as path:
-        rows = _reader(file.uri)(path, range(file.rows), 0, columns)
+        table = open_rows(file.uri, path, columns)
+        rows = table.take(range(file.rows), 0)
+        table.close()
     return [None if isinstance(row, RowError) else row.get(name) for row in rows]
 
 
@@ -213,23 +169,38 @@ class ReadTable(Stage):
         return ("page", "record", "failure", *self.columns.all)
 
     def open(self) -> Worker:
-        """Nothing heavy: files are opened a slice at a time."""
+        """Opens nothing: a table comes with its first slice."""
         return _TableReader(self)
 
 
 class _TableReader:
     def __init__(self, stage: ReadTable) -> None:
         self._columns, self._limits = stage.columns, stage.limits
+        self._open: tuple[tuple[str, str], TableRows] | None = None
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         for one in rows.to_pylist():
-            with fetched(one["uri"], one["size"], self._limits) as path:
-                ordinals = one["only"] or range(one["first"], one["first"] + one["count"])
-                values = _reader(one["uri"])(path, ordinals, one["offset"], self._columns)
+            ordinals = one["only"] or range(one["first"], one["first"] + one["count"])
+            try:
+                values = self._table(one["uri"], one["doc_id"], one["size"]).take(ordinals, one["offset"])
+            except BaseException:
+                self.close()  # what failed half-way has lost its place
+                raise
             yield self._typed(one, ordinals, values)
 
+    def _table(self, uri: str, doc_id: str, size: int) -> TableRows:
+        """The table, open since the last slice if that was of the same content."""
+        if self._open is None or self._open[0] != (uri, doc_id):
+            self.close()
+            with fetched(uri, size, self._limits) as path:  # an open file outlives its name
+                self._open = (uri, doc_id), open_rows(uri, path, self._columns)
+        return self._open[1]
+
     def close(self) -> None:
-        """Nothing stays open."""
+        """Closes the table that is open."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
 
     def _typed(
         self,
@@ -315,67 +286,3 @@ def _array(name: str, values: list[object], failures: list[Failure | None]) -> p
             failures[i] = failures[i] or RowError(Code.ENCODE_FAILED, message, detail=str(error)).failure("table")
             values[i] = None
     return pa.array(values, kind)
-
-
-_Values: TypeAlias = list[dict[str, object] | RowError]
-
-
-def _reader(uri: str) -> Callable[[Path, Sequence[int], int, Columns], _Values]:
-    """What reads rows by their ordinals, in rising order, from a table whose slice begins at a byte."""
-    return _read_parquet if uri.endswith(".parquet") else _read_jsonl
-
-
-def _read_jsonl(path: Path, ordinals: Sequence[int], offset: int, columns: Columns) -> _Values:
-    rows: _Values = []
-    at = ordinals[0] // STRIDE * STRIDE
-    with path.open("rb") as file:
-        file.seek(offset)
-        for ordinal in ordinals:
-            for _ in range(at, ordinal):
-                file.readline()
-            rows.append(_parse(file.readline(), ordinal, columns))
-            at = ordinal + 1
-    return rows
-
-
-def _parse(line: bytes, ordinal: int, columns: Columns) -> dict[str, object] | RowError:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not JSON", detail=str(error))
-    if not isinstance(value, dict):
-        return RowError(Code.DECODE_FAILED, f"line {ordinal + 1} is not a JSON object")
-    return picked(value, columns)
-
-
-def picked(value: Mapping[str, object], columns: Columns) -> dict[str, object]:
-    """What a row in JSON has of ``columns`` and ``uri``, by our names; nulls are left out."""
-    names = ("uri", *columns.all)
-    return {name: found for name in names if (found := _dig(value, columns.path(name))) is not None}
-
-
-def _dig(value: object, path: Sequence[str]) -> object:
-    for step in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(step)
-    return value
-
-
-def _read_parquet(path: Path, ordinals: Sequence[int], _: int, columns: Columns) -> _Values:
-    first, end = ordinals[0], ordinals[-1] + 1
-    with pq.ParquetFile(path) as file:
-        names = columns.wanted(file.schema_arrow.names, str(path))
-        tops = sorted({columns.path(name)[0] for name in names})
-        groups, start, skipped = [], 0, 0
-        for group in range(file.metadata.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if start < end and start + rows > first:
-                groups.append(group)
-            elif start + rows <= first:
-                skipped += rows
-            start += rows
-        table = file.read_row_groups(groups, columns=tops).slice(first - skipped, end - first)
-    if len(ordinals) < table.num_rows:
-        table = table.take([ordinal - first for ordinal in ordinals])
-    return [{name: _dig(row, columns.path(name)) for name in names} for row in table.to_pylist()]

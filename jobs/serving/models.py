@@ -17,7 +17,7 @@ from pipelines import Task
 from stages.columns import COLUMNS, RESULT_HEAD
 from stages.predict import Predictor, expand, with_answers
 from stages.settings import Predict
-from stages.tables import Columns
+from stages.table_columns import Columns
 from stages.takes import Takes
 
 T = TypeVar("T")

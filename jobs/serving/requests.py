@@ -21,7 +21,9 @@ from stages.base import failures_column
 from stages.columns import COLUMNS, SENSED
 from stages.errors import Code, Failure, RowError, first_line
 from stages.fetch import path_of
-from stages.tables import Columns, picked, typed
+from stages.table_columns import Columns
+from stages.table_rows import picked
+from stages.tables import typed
 
 FILES, FIELDS = 4, 50
 """Most files and most fields of a form."""

@@ -22,7 +22,8 @@ from stages.examples import ENCODED, Example, pack
 from stages.listing import listing
 from stages.settings import Limits, Settings
 from stages.storage import open_storage
-from stages.tables import Columns, TableFile, inspect
+from stages.table_columns import Columns
+from stages.tables import TableFile, inspect
 from stages.takes import Takes
 
 PART_ROWS = 500

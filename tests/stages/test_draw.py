@@ -20,7 +20,8 @@ from stages.draw import Draw, Look
 from stages.errors import Code, UsageError
 from stages.reading import open_sandbox, read_page
 from stages.settings import Limits, Ocr, Render, Settings
-from stages.tables import Columns, ReadTable, inspect
+from stages.table_columns import Columns
+from stages.tables import ReadTable, inspect
 
 SETTINGS = Settings(render=Render(dpi=150), ocr=Ocr(engine="pytesseract"))
 PAGE = {"words": ["Total", "9"], "boxes": [[0, 0, 9, 9], [10, 0, 20, 9]]}

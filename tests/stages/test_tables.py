@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,8 @@ from stages.base import OpenStages
 from stages.columns import COLUMNS
 from stages.errors import Code, RowError, UsageError
 from stages.settings import Limits
-from stages.tables import Columns, ReadTable, inspect, values_of
+from stages.table_columns import Columns
+from stages.tables import ReadTable, inspect, values_of
 
 ROWS = [
     {"id": f"row{i}", "meta": {"en": f"text {i}"}, "words": ["a", "b"], "boxes": [[0, 0, 9, 9]] * 2} for i in range(10)
@@ -33,7 +35,8 @@ def read(path, columns, block=4, only=None):
     file = inspect(str(path), "v1", path.stat().st_size, columns, Limits())
     stages = OpenStages([ReadTable(columns=columns, limits=Limits())])
     slices = file.slices([(0, file.rows)], block, only)
-    tables = [out for i in range(slices.num_rows) for out in stages(slices.slice(i, 1))]
+    with closing(stages):
+        tables = [out for i in range(slices.num_rows) for out in stages(slices.slice(i, 1))]
     assert all(table.schema == tables[0].schema for table in tables)
     return pa.concat_tables(tables)
 

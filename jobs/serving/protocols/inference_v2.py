@@ -26,7 +26,7 @@ from jobs.serving.requests import asked_of, parse_json, rows_of
 from jobs.serving.routes import Json, Site, ready
 from stages.base import Row
 from stages.columns import COLUMNS
-from stages.tables import Columns
+from stages.table_columns import Columns
 
 _BINARY_LENGTH = "inference-header-content-length"
 _DATATYPES: dict[pa.DataType, str] = {
