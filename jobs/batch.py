@@ -143,9 +143,9 @@ class _Run:
             self._check_table(file)
             files.append(file)
             done.append([(int(record), 1) for record in ledger.done_records(uri, source)])
-        columns = self.prepared.columns
-        layout = self.layout
-        self._drive(TableWork(tables=files, done=done), lambda rows: layout.tables(columns, rows), layout.table_rows)
+        work, columns, layout = TableWork(tables=files, done=done), self.prepared.columns, self.layout
+        pools = partial(layout.tables, columns, slices=work.slices(layout.table_rows))
+        self._drive(work, pools, layout.table_rows)
 
     def _check_documents(self) -> None:
         """Raises UsageError where the stages or the task cannot work with what documents give."""

@@ -95,8 +95,9 @@ class Layout:
         """Rows of one slice of a table, and of one committed part: few where each brings a file."""
         return TABLE_ROWS if self.takes is None else rows_at_once(self.takes)
 
-    def tables(self, columns: Columns, rows: int | None) -> list[Pool]:
-        """Table → predict → write, one slice at a time."""
+    def tables(self, columns: Columns, rows: int | None, *, slices: int = 0) -> list[Pool]:
+        """Table → predict → write, one slice at a time; no more models on CPUs than ``slices``, 0 where they were not
+        counted, since one takes seconds to start."""
         del rows  # a slice is a block whatever its size
         assert self.task is not None
         read = from_table(self.task, columns, self.settings, takes=self.takes)
@@ -109,7 +110,7 @@ class Layout:
             Pool(
                 stages=(*read, *self._model(threads=cpus)),
                 num_cpus=cpus,
-                workers=(actors, actors),
+                workers=(min(actors, slices or actors),) * 2,
                 batch_rows=1,
             ),
         ]

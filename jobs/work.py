@@ -223,6 +223,10 @@ class TableWork:
         ]
         return [table.slice(i, 1) for table in slices for i in range(table.num_rows)]
 
+    def slices(self, rows: int) -> int:
+        """How many slices of ``rows`` rows the missing ones fill."""
+        return sum(-(-ticks.count(0) // rows) for ticks in self._ticks)
+
     def receive(self, receipts: pa.Table) -> None:
         """Ticks off rows by their ordinal."""
         names = ("uri", "source", "record")

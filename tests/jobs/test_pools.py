@@ -49,6 +49,13 @@ def test_a_model_for_tables_fits_on_a_machine(tiny, machines, workers, asked) ->
     assert (pool.workers, pool.num_cpus) == ((asked[0], asked[0]), asked[1])
 
 
+@pytest.mark.parametrize(("slices", "models"), [(0, 16), (1, 1), (15, 15), (1000, 16)])
+def test_few_rows_start_few_models(tiny, slices, models) -> None:
+    found = layout(tiny, "bert", "text-classification", Resources(machines=(64,), gpus=0))
+    (pool,) = found.tables(columns_of(found.task), None, slices=slices)
+    assert (pool.workers, pool.num_cpus) == ((models, models), 4)
+
+
 @pytest.mark.parametrize(("recordings", "processes"), [(0, 4), (3, 1), (4, 1), (5, 2), (500, 4)])
 def test_few_recordings_start_few_processes(tiny, recordings, processes) -> None:
     found = layout(tiny, "sew_d", "features", Resources(machines=(4,), gpus=0))
