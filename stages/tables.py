@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,10 +119,8 @@ def inspect(uri: str, source: str, size: int, columns: Columns, limits: Limits) 
 def values_of(file: TableFile, name: str, limits: Limits) -> list[object]:
     """What the column (or dotted path) ``name`` holds, row by row; None where a row has nothing there."""
     columns = Columns(needs=(), optional=(name,))
-    with fetched(file.uri, file.size, limits) as path:
-        table = open_rows(file.uri, path, columns)
+    with fetched(file.uri, file.size, limits) as path, closing(open_rows(file.uri, path, columns)) as table:
         rows = table.take(range(file.rows), 0)
-        table.close()
     return [None if isinstance(row, RowError) else row.get(name) for row in rows]
 
 
