@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.tasks.answers import anls, best_span, exact, find_words, judge, token_f1
@@ -13,6 +13,7 @@ LOGITS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1,
 
 
 @settings(deadline=None)  # the first example imports transformers
+@example([(0, -1), (0, 2), (1, -3), (2, 8), (5, 5)], 1, 0, 2)
 @given(LOGITS, st.integers(1, 9), st.integers(0, 4), st.integers(0, 3))
 def test_the_best_span_is_that_of_transformers(logits, most, asked, padding):
     """CLS, ``asked`` question tokens, the page, a separator and padding: what the pipeline sees of a window."""
@@ -37,7 +38,10 @@ def test_the_best_span_is_that_of_transformers(logits, most, asked, padding):
     if span is None:
         assert not theirs
     else:
-        assert theirs == [(span.start + 1 + asked, span.end + 1 + asked)]
+        (place,) = theirs
+        ours = (span.start + 1 + asked, span.end + 1 + asked)
+        if place != ours:  # two that are equally good; which of them is rounding's choice
+            assert start[0, place[0]] + end[0, place[1]] == start[0, ours[0]] + end[0, ours[1]]
         assert span.score == pytest.approx(float(scores[0]), rel=1e-5)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from unittest import mock
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.columns import ERRORS, PAGES, documents_schema, results_schema, schema
@@ -31,11 +31,15 @@ DEFAULTS = {
 }  # fmt: skip
 
 
-def put(store: MemoryStorage, folder: str, rows: list[dict[str, object]], cut: int = 100) -> None:
+def put(store: MemoryStorage, folder: str, rows: list[dict[str, object]], cut: int = 100) -> list[dict[str, object]]:
+    """Commits the rows, ``cut`` a part, and returns those that stay: parts with the same keys replace each other."""
     shape, key = SHAPES[folder]
+    left: dict[str, list[dict[str, object]]] = {}
     for start in range(0, len(rows), cut):
-        part = [{name: ({**DEFAULTS, **row}).get(name) for name in shape.names} for row in rows[start : start + cut]]
-        commit(store, folder, pa.Table.from_pylist(part, schema=shape), shape, key, STAMP)
+        some = rows[start : start + cut]
+        part = [{name: ({**DEFAULTS, **row}).get(name) for name in shape.names} for row in some]
+        left[commit(store, folder, pa.Table.from_pylist(part, schema=shape), shape, key, STAMP)] = some
+    return [row for some in left.values() for row in some]
 
 
 def load(store: MemoryStorage, records: int = 1, **options) -> Ledger:
@@ -57,7 +61,19 @@ def merged(*strategies):
     return st.tuples(*strategies).map(lambda parts: {k: v for part in parts for k, v in part.items()})
 
 
+FAILED = {"uri": "a.pdf", "source": "s", "page": None, "record": None, "fingerprint": "fp"}
+
+
 @settings(max_examples=150, deadline=None)
+@example(
+    results=[],
+    errors=[{**FAILED, "code": "corrupt"}, {**FAILED, "code": "ocr_timeout"}],
+    pages=[],
+    documents=[],
+    records=1,
+    retry=frozenset({Code.OCR_TIMEOUT}),
+    cut=1,
+)
 @given(
     results=st.lists(merged(ROW, ANSWERED), max_size=12),
     errors=st.lists(
@@ -89,8 +105,8 @@ def test_the_ledger_agrees_with_a_plain_model(results, errors, pages, documents,
         {**row, "record": None} if row["page"] is None or (row["record"] or 0) >= records else row for row in errors
     ]
     store = MemoryStorage()
-    for folder, rows in (("results", results), ("errors", errors), ("pages", pages), ("documents", documents)):
-        put(store, folder, rows, cut)
+    given_ = (("results", results), ("errors", errors), ("pages", pages), ("documents", documents))
+    results, errors, pages, documents = (put(store, folder, rows, cut) for folder, rows in given_)
     ledger = load(store, records, retry=retry)
     table = listed(*((uri, "s") for uri in LENGTHS))
     todo = {row["uri"]: row["done"] for row in ledger.todo(table).to_pylist()}
