@@ -106,11 +106,12 @@ class Layout:
         share = min(CORES_A_MODEL, self._widest)
         actors = self.settings.predict.workers or max(1, self._places(share))
         cpus = next((n for n in range(self._widest, 1, -1) if self._places(n) >= actors), 1)
+        models = min(actors, slices or actors)
         return [
             Pool(
                 stages=(*read, *self._model(threads=cpus)),
                 num_cpus=cpus,
-                workers=(min(actors, slices or actors),) * 2,
+                workers=(models, models),
                 batch_rows=1,
             ),
         ]

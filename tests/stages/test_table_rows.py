@@ -1,7 +1,8 @@
-"""Rows of a Parquet file, whatever its row groups, in whichever order slices ask for them."""
+"""Rows of a table, whatever its row groups, in whichever order slices ask for them."""
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from unittest.mock import patch
 
@@ -15,7 +16,7 @@ from stages import table_rows
 from stages.base import OpenStages
 from stages.settings import Limits
 from stages.table_columns import Columns
-from stages.table_rows import ParquetRows
+from stages.table_rows import JsonlRows, ParquetRows
 from stages.tables import ReadTable, inspect
 
 ASKED = Columns(needs=("text",), paths={"text": "meta.en"})
@@ -29,10 +30,8 @@ def folder(tmp_path_factory):
 @given(data=st.data(), groups=st.lists(st.integers(0, 7), min_size=1, max_size=5), at_once=st.integers(1, 5))
 def test_any_rows_in_any_order_of_slices(folder, data, groups, at_once):
     rows = [{"other": i, "meta": {"en": f"text {i}"}} for i in range(sum(groups))]
-    table, at = (
-        pa.Table.from_pylist(rows, pa.schema([("other", pa.int64()), ("meta", pa.struct([("en", pa.string())]))])),
-        0,
-    )
+    shape = pa.schema([("other", pa.int64()), ("meta", pa.struct([("en", pa.string())]))])
+    table, at = pa.Table.from_pylist(rows, shape), 0
     with pq.ParquetWriter(folder / "rows.parquet", table.schema) as file:
         for count in groups:
             file.write_table(table.slice(at, count), max(count, 1))
@@ -41,6 +40,17 @@ def test_any_rows_in_any_order_of_slices(folder, data, groups, at_once):
     with patch.object(table_rows, "BATCH_ROWS", at_once), closing(ParquetRows(folder / "rows.parquet", ASKED)) as found:
         for ordinals in data.draw(st.lists(slices, max_size=5)) if rows else ():
             assert found.take(ordinals) == [{"text": f"text {ordinal}"} for ordinal in ordinals]
+
+
+@given(data=st.data(), count=st.integers(1, 30), stride=st.integers(1, 6))
+def test_any_lines_in_any_order_of_slices(folder, data, count, stride):
+    lines = [json.dumps({"other": i, "meta": {"en": f"text {i}"}}) + "\n" for i in range(count)]
+    (folder / "rows.jsonl").write_text("".join(lines))
+    slices = st.sets(st.integers(0, count - 1), min_size=1).map(sorted)
+    with patch.object(table_rows, "STRIDE", stride), closing(JsonlRows(folder / "rows.jsonl", ASKED)) as found:
+        for ordinals in data.draw(st.lists(slices, max_size=5)):
+            offset = sum(map(len, lines[: ordinals[0] // stride * stride]))
+            assert found.take(ordinals, offset) == [{"text": f"text {ordinal}"} for ordinal in ordinals]
 
 
 def slices_of(path, count):
