@@ -150,7 +150,7 @@ def test_a_part_that_is_written_meanwhile_is_left_alone(monkeypatch):
     newest = [{**row, "at": datetime(2026, 1, 3, tzinfo=UTC)} for row in two]
     with monkeypatch.context() as patch:
         real = store.replace
-        patch.setattr(store, "replace", lambda *how: put(store, "results", newest) or real(*how))
+        patch.setattr(store, "replace", lambda *how: (put(store, "results", newest), real(*how))[1])
         assert clean(folder, None).rows == 0
     assert [page for page, _ in rows(store, "results", "page", "at")] == [1, 2, 2]
     assert clean(folder, None).rows == 1
