@@ -67,15 +67,17 @@ class Layout:
         """Plan → spread → read (→ predict) → write; ``rows`` a block where what went missing is tried again.
 
         ``count`` is how many documents there are, 0 where that is not known. Recordings and videos are a row each: no
-        more processes start than they fill, since one takes seconds to start.
+        more processes start than they fill, since one takes seconds to start. Images may have several pages: models for
+        one page each start, and more when they are needed.
         """
         size = rows or rows_at_once(self.takes)
+        blocks = -(-count // size)
         plan = planned(self.settings, takes=self.takes, reader=self.reader)
         if not plan:
-            return self._predicted(self._read(), size, spread=0, blocks=-(-count // size))
+            return self._predicted(self._read(), size, spread=0, blocks=blocks)
         return [
             Pool(stages=plan, num_cpus=PLAN_CPU, most_tasks=self._cores, batch_rows=size),
-            *self._predicted(self._read(), size, spread=size),
+            *self._predicted(self._read(), size, spread=size, begin=blocks),  # more where documents have many pages
         ]
 
     def document_columns(self) -> set[str]:
@@ -116,7 +118,10 @@ class Layout:
             ),
         ]
 
-    def _predicted(self, first: tuple[Stage, ...], rows: int, *, spread: int, blocks: int = 0) -> list[Pool]:
+    def _predicted(
+        self, first: tuple[Stage, ...], rows: int, *, spread: int, blocks: int = 0, begin: int = 0
+    ) -> list[Pool]:
+        """``blocks`` is the most that come, ``begin`` how many do where documents have one page; 0 where not known."""
         if self.task is None:
             stages = (*first, self._write())
             return [self._reading(stages, READ_CPU + PREDICT_CPU, rows, spread)]
@@ -124,7 +129,7 @@ class Layout:
             most = self.settings.predict.workers or self._cores
             most = min(most, blocks or most)
             # What is seen or heard is read faster than a model takes it.
-            least = 1 if self.takes is None else min(most, self._cores)
+            least = 1 if self.takes is None else min(most, self._cores, begin or self._cores)
             return [
                 self._reading(first, READ_CPU, rows, spread, blocks),
                 Pool(stages=self._model(threads=1), num_cpus=PREDICT_CPU, workers=(least, most), batch_rows=rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -61,6 +62,12 @@ TinyFolder = Callable[[str, str], Path]
 def site() -> Path:
     """A folder of packages that this process's children import, Ray's workers too."""
     return SITE
+
+
+def pytest_collection_finish() -> None:
+    """Takes what the test files have imported out of garbage collection: the Trainer collects at each start, and every
+    time would take 0.3 s."""
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:

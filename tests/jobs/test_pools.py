@@ -61,3 +61,10 @@ def test_few_recordings_start_few_processes(tiny, recordings, processes) -> None
     found = layout(tiny, "sew_d", "features", Resources(machines=(4,), gpus=0))
     reading, model = found.documents(None, count=recordings)
     assert reading.workers == model.workers == (processes, processes)
+
+
+@pytest.mark.parametrize(("images", "models"), [(0, 4), (3, 1), (17, 2), (5000, 4)])
+def test_few_images_begin_with_few_models_and_may_get_more(tiny, images, models) -> None:
+    found = layout(tiny, "clip", "features", Resources(machines=(4,), gpus=0))
+    _, reading, model = found.documents(None, count=images)
+    assert (reading.workers, model.workers) == ((4, 4), (models, 4))

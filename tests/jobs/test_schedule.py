@@ -274,9 +274,9 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
 
     try:
         until(pages)
-        corpus.pdf(files / "new.pdf", 2)
         (run,) = runs()
-        run.kill()
+        run.kill()  # at once: the rest of the pages takes a second
+        corpus.pdf(files / "new.pdf", 2)
         until(lambda: any(one["documents"]["listed"] == 17 for one in records()))
         last = runs()
         until(lambda: runs() != last)  # its line is told once it has ended
