@@ -27,6 +27,7 @@ from jobs.scheduling.records import drop_old, last_started
 from jobs.scheduling.tick import Outcome, run_apart
 from jobs.scheduling.ticks import Cron, MachineClock
 from jobs.stopping import Stopping
+from jobs.ways_in import PART_ROWS
 from stages.errors import StoppedError, UsageError
 from stages.lease import Holder, Lease
 from stages.storage import open_storage
@@ -34,6 +35,8 @@ from tests import corpus
 from tests.jobs.outputs import record, write_run
 
 ROOT = Path(__file__).parents[2]
+SCANS = 3 * PART_ROWS
+"""Two processes commit a part each, and the run is not over."""
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -241,8 +244,9 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
     config = configured(tmp_path, schedule={"cron": "* * * * * *"})
     files, output = tmp_path / "in", tmp_path / "out"
     corpus.scan(files / "scan0.png")
-    for i in range(1, 16):
+    for i in range(1, SCANS):
         shutil.copyfile(files / "scan0.png", files / f"scan{i}.png")
+    new = corpus.pdf(tmp_path / "new.pdf", 2)
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", "schedule", str(config)],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
@@ -275,9 +279,9 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
     try:
         until(pages)
         (run,) = runs()
-        run.kill()  # at once: the rest of the pages takes a second
-        corpus.pdf(files / "new.pdf", 2)
-        until(lambda: any(one["documents"]["listed"] == 17 for one in records()))
+        run.kill()  # at once: the rest of the pages takes seconds
+        new.rename(files / new.name)
+        until(lambda: any(one["documents"]["listed"] == SCANS + 1 for one in records()))
         last = runs()
         until(lambda: runs() != last)  # its line is told once it has ended
     finally:
@@ -289,12 +293,12 @@ def test_ticks_every_second_while_files_come_and_a_run_is_killed(tmp_path) -> No
     assert "ticks" in lines[-1]  # each run is longer than the period
     for one, other in itertools.pairwise(records()):
         assert one["finished"] <= other["started"]
-    assert pages() == {"new.pdf": 2, **{f"scan{i}.png": 1 for i in range(16)}}
-    rest = next(one for one in records() if one["documents"]["listed"] == 17)
+    assert pages() == {"new.pdf": 2, **{f"scan{i}.png": 1 for i in range(SCANS)}}
+    rest = next(one for one in records() if one["documents"]["listed"] == SCANS + 1)
     by_run = Counter(pq.read_table(output / "pages")["run_id"].to_pylist())
     killed = sum(count for run_id, count in by_run.items() if run_id not in {one["run_id"] for one in records()})
     assert killed > 0
-    assert rest["pages"]["ok"] == 18 - killed  # only what was left, and what is new
+    assert rest["pages"]["ok"] == SCANS + 2 - killed  # only what was left, and what is new
 
 
 def test_a_run_that_is_told_to_stop_is_waited_for_and_told_of(monkeypatch) -> None:
