@@ -54,7 +54,7 @@ def execute(request: Request, progress: Progress, *, reader: str = READER) -> Re
             task=prepared.task,
             settings=request.settings,
             stamp=books.stamp,
-            output=open_storage(request.output).uri,  # whole: a worker stands in another folder
+            output=open_storage(request.output).uri,  # whole: workers, and who reads the result, may stand elsewhere
             pages=open_storage(request.pages_uri).uri,
             resources=resources,
             takes=takes,
@@ -62,7 +62,7 @@ def execute(request: Request, progress: Progress, *, reader: str = READER) -> Re
         )
         books.took("tracking")
         _Run(prepared=prepared, layout=layout, books=books, stop=stop, progress=progress).go()
-        return Result(record=books.record, output=request.output, pages_uri=request.pages_uri)
+        return Result(record=books.record, output=layout.output, pages_uri=layout.pages)
 
 
 @dataclass(kw_only=True)

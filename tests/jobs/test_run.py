@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import run
+from jobs.result import Result
 from stages import ray_data
 from stages.columns import results_schema
 from stages.errors import CheckpointError, OutputBusyError, UsageError
@@ -55,23 +57,38 @@ def done(tmp_path_factory, ray_local, tiny):
     return files, folder / "out", layoutlm(files, folder / "out", tiny)
 
 
-def test_a_relative_output_is_one_folder_for_workers_that_stand_elsewhere(tmp_path, monkeypatch):
-    files = corpus.corpus(tmp_path / "in")
-    monkeypatch.chdir(tmp_path)  # Ray's workers stay where Ray was started
-    result = run("text", None, ["in"], "out")
-    assert result.exit_code == 3
-    assert {Path(row["uri"]).name for row in rows_of_pages(result)} | set(BAD) == {one.name for one in files.iterdir()}
-    assert list((tmp_path / "out" / "pages").glob("*.parquet"))
+@dataclass(frozen=True)
+class Read:
+    files: Path
+    output: Path
+    result: Result
+    streams: int
 
 
-def test_many_inputs_share_their_processes(tmp_path, monkeypatch):
-    files = sorted(corpus.corpus(tmp_path / "in").iterdir())
+@pytest.fixture(scope="module")
+def read(tmp_path_factory, ray_local):
+    """A corpus read without a model: named file by file, and from where Ray's workers do not stand."""
+    folder = tmp_path_factory.mktemp("read")
+    files = corpus.corpus(folder / "in")
     streams = []
     start = ray_data.stream
-    monkeypatch.setattr(ray_data, "stream", lambda *given, **more: streams.append(given) or start(*given, **more))
-    result = run("text", None, [str(one) for one in files], str(tmp_path / "out"))
-    assert result.record.documents.listed == len(files)
-    assert len(streams) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(ray_data, "stream", lambda *given, **more: streams.append(given) or start(*given, **more))
+        result = run("text", None, [f"in/{one.name}" for one in sorted(files.iterdir())], "out")
+    return Read(files, folder / "out", result, len(streams))
+
+
+def test_a_relative_output_is_one_folder_for_workers_that_stand_elsewhere(read):
+    assert read.result.exit_code == 3
+    found = {Path(row["uri"]).name for row in rows_of_pages(read.result)} | set(BAD)
+    assert found == {one.name for one in read.files.iterdir()}
+    assert list((read.output / "pages").glob("*.parquet"))
+
+
+def test_many_inputs_share_their_processes(read):
+    assert read.result.record.documents.listed == len(list(read.files.iterdir()))
+    assert read.streams == 1
 
 
 def test_every_document_is_in_the_results_or_in_the_error_table(done):
@@ -151,10 +168,9 @@ def test_files_come_change_and_go(tmp_path, tiny):
     assert names(rows(third.rows)) == [one for one in expected if one[0] != "one.pdf"]
 
 
-def test_failures_are_tried_again_when_asked(tmp_path):
-    files, output = corpus.corpus(tmp_path / "in"), tmp_path / "out"
-    run("text", None, [str(files)], str(output))
-    again = run("text", None, [str(files)], str(output), retry=["corrupt"])
+def test_failures_are_tried_again_when_asked(read, tmp_path):
+    output = shutil.copytree(read.output, tmp_path / "out")
+    again = run("text", None, [str(read.files)], str(output), retry=["corrupt"])
     assert (again.record.documents.failed, again.record.documents.skipped, again.exit_code) == (1, 5, 3)
     attempts = {row["code"]: row["attempts"] for row in rows(again.errors)}
     assert attempts == {"corrupt": 2, "password_required": 1, "empty": 1}
@@ -196,13 +212,12 @@ def test_questions_are_answered_a_page_and_a_document(tmp_path, tiny):
     assert sorted(row["record"] for row in documents) == [0, 1]
 
 
-def test_reading_alone_needs_no_model_and_serves_every_family(tmp_path, tiny):
-    files = corpus.corpus(tmp_path / "in")
-    read = run("text", None, [str(files)], str(tmp_path / "read"))
-    assert (read.record.pages.ok, read.record.documents.failed, read.exit_code) == (5, 3, 3)
-    assert names(rows_of_pages(read))[0] == ("one.pdf", 1)
-    assert run("text", None, [str(files)], str(tmp_path / "read")).record.documents.skipped == 6
-    used = layoutlm(files, tmp_path / "out", tiny, pages=str(tmp_path / "read"))
+def test_reading_alone_needs_no_model_and_serves_every_family(read, tmp_path, tiny):
+    record = read.result.record
+    assert (record.pages.ok, record.documents.failed) == (5, 3)
+    assert names(rows_of_pages(read.result))[0] == ("one.pdf", 1)
+    assert run("text", None, [str(read.files)], str(read.output)).record.documents.skipped == 6
+    used = layoutlm(read.files, tmp_path / "out", tiny, pages=str(read.output))
     assert (used.record.pages.reused, used.record.pages.ocr, used.record.pages.text_layer) == (5, 0, 0)
     assert not (tmp_path / "out" / "pages").exists()
 
