@@ -28,6 +28,9 @@ class Resources:
         return sum(self.machines)
 
 
+_ALONE = {"task_events_report_interval_ms": 0}
+"""Of a cluster of our own: without a dashboard nobody can ask what its tasks did, and telling it takes a sixth of what
+Ray's processes take while nothing happens (0.10 cores on a machine of two; 0.084 without)."""
 _JOINED: list[str] = []
 """The cluster that this process joined, if it did."""
 
@@ -78,7 +81,7 @@ def _start(address: str | None) -> None:
     # A cluster of our own has no other user: 2.60 would write a token to the home folder for it.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     try:
-        ray.init(address="local", include_dashboard=False, **quiet)
+        ray.init(address="local", include_dashboard=False, _system_config=_ALONE, **quiet)
     except Exception as error:
         # Ray raises a bare Exception where the machine is too busy for it to come up in its 30 seconds.
         raise MantaError(
