@@ -43,19 +43,25 @@ def here(ray_local, files, tiny, tmp_path_factory) -> list[tuple]:
     return answers(output)
 
 
-def test_a_faulty_s3_and_two_gpus_give_the_rows_of_local_disk(files, here, tiny, tmp_path):
-    note, checkpoint = tmp_path / "devices", tiny("layoutlm", "token-classification")
+def test_s3_with_faults_gives_the_rows_of_local_disk(files, here, tiny):
     with serving() as faults:
         for file in files.iterdir():
             file_system().put(str(file), f"{BUCKET}/run/in/{file.name}")
         faults.refuses, faults.loses, faults.slow = 0.10, 0.07, 0.10
         at = f"s3://{BUCKET}/run"
-        before = TWO_GPUS.format(file=str(note))
-        record = finish(start(f"{at}/in", f"{at}/out", checkpoint, before=before), expected=3)
+        checkpoint = tiny("layoutlm", "token-classification")
+        record = finish(start(f"{at}/in", f"{at}/out", checkpoint), expected=3)
         assert faults.injected > 3
         assert record["documents"]["failed"] == 3
         assert answers(f"{at}/out") == here
         again = apart.here(f"{at}/in", f"{at}/out", checkpoint)
         assert (again.documents.skipped, again.pages.ok) == (6, 0)
+
+
+def test_each_of_two_gpus_has_a_model_of_its_own(files, here, tiny, tmp_path):
+    note = tmp_path / "devices"
+    before = TWO_GPUS.format(file=str(note))
+    finish(start(files, tmp_path / "out", tiny("layoutlm", "token-classification"), before=before), expected=3)
+    assert answers(tmp_path / "out") == here
     opened = dict(line.split() for line in note.read_text().splitlines())
     assert sorted(opened.values()) == ["0", "1"]  # two processes, each sees a device of its own
