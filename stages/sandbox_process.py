@@ -142,7 +142,8 @@ class Child:
             said = child.end()
             if tries > 1 and isinstance(error, frames.ClosedError) and child.how_it_ended() == "SIGKILL":
                 return cls.start(target, settings, limits, reads, tries=tries - 1)
-            raise RuntimeError(f"the sandbox of {target} does not start: {error}\n{said}") from error
+            ended = child.how_it_ended()
+            raise RuntimeError(f"the sandbox of {target} does not start: {error} ({ended})\n{said}") from error
         except BaseException:
             child.end()
             raise
