@@ -77,7 +77,7 @@ class Layout:
             return self._predicted(self._read(), size, spread=0, blocks=blocks)
         return [
             Pool(stages=plan, num_cpus=PLAN_CPU, most_tasks=self._cores, batch_rows=size),
-            *self._predicted(self._read(), size, spread=size, begin=blocks),  # more where documents have many pages
+            *self._predicted(self._read(), size, spread=size, begin=blocks),
         ]
 
     def document_columns(self) -> set[str]:

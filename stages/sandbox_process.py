@@ -139,11 +139,12 @@ class Child:
             frames.send(child._channel, "hello", hello, wait=child._wait_to_send)
             child._ready(*frames.receive(child._channel, frames.FrameLimits(), wait=child._wait_to_receive))
         except (ExcessError, frames.ClosedError, frames.FrameError) as error:
-            said = child.end()
-            if tries > 1 and isinstance(error, frames.ClosedError) and child.how_it_ended() == "SIGKILL":
+            said, ended = child.end(), child.how_it_ended()
+            unasked = isinstance(error, frames.ClosedError)  # else it was ended here
+            if tries > 1 and unasked and ended == "SIGKILL":
                 return cls.start(target, settings, limits, reads, tries=tries - 1)
-            ended = child.how_it_ended()
-            raise RuntimeError(f"the sandbox of {target} does not start: {error} ({ended})\n{said}") from error
+            told = f"{error} ({ended})" if unasked else str(error)
+            raise RuntimeError(f"the sandbox of {target} does not start: {told}\n{said}") from error
         except BaseException:
             child.end()
             raise

@@ -1,5 +1,4 @@
 """A 21st family, as one file and as another package's entry point: batch, training, contract with no other change.
-Training is tried with the package's task, which knows least of us.
 
 tests/jobs/serving/test_serve_new_family.py serves both.
 """
@@ -80,6 +79,7 @@ def trained(name: str, task: str, folder: Path) -> None:
 def test_a_family_is_added_as_one_file(one_file, tmp_path, manta):
     assert listed(one_file, manta) == ["features", "text-classification"]
     assert set(answered(one_file, "text-classification", tmp_path)) <= set(TEXTS["label"])
+    trained(one_file, "text-classification", tmp_path)
     check_family(one_file)
 
 

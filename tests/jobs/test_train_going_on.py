@@ -105,11 +105,11 @@ def steps_kept(output: str) -> list[int]:
 
 
 def wait_for_step(process: subprocess.Popen[bytes], output: str, step: int) -> None:
-    for _ in range(900):
+    for _ in range(1_200):
         assert process.poll() is None, process.stderr.read().decode()[-3000:]  # type: ignore[union-attr]
         if max(steps_kept(output), default=0) >= step:
             return
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise AssertionError(f"no checkpoint of step {step}")
 
 

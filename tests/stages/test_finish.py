@@ -148,9 +148,14 @@ def test_a_part_that_is_written_meanwhile_is_left_alone(monkeypatch):
     put(store, "results", two)
     put(store, "results", [{**two[1], "at": datetime(2026, 1, 2, tzinfo=UTC)}])
     newest = [{**row, "at": datetime(2026, 1, 3, tzinfo=UTC)} for row in two]
+    real = store.replace
+
+    def meanwhile(*how):
+        put(store, "results", newest)
+        return real(*how)
+
     with monkeypatch.context() as patch:
-        real = store.replace
-        patch.setattr(store, "replace", lambda *how: (put(store, "results", newest), real(*how))[1])
+        patch.setattr(store, "replace", meanwhile)
         assert clean(folder, None).rows == 0
     assert [page for page, _ in rows(store, "results", "page", "at")] == [1, 2, 2]
     assert clean(folder, None).rows == 1
